@@ -1,0 +1,89 @@
+"""softmax++: an invertible map from R^(K-1) onto the open K-simplex.
+
+    s = sum_j exp(y_j / tau) + delta,    g_k = exp(y_k / tau) / s  (k < K),    g_K = delta / s
+
+It is softmax([y / tau, log delta]). Its Jacobian on the first K-1 coordinates is J = (diag(g) - g g^T) / tau, so
+
+    log |det J| = -(K-1) log tau + sum_{k<=K} log g_k
+
+(the determinant printed in the source's appendix is wrong; this one equals the autodiff Jacobian's).
+
+Andres Potapczynski, Gabriel Loaiza-Ganem, John P. Cunningham (2020), "Invertible Gaussian Reparameterization:
+Revisiting the Gumbel-Softmax", arXiv 1912.09588.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfb = tfp.bijectors
+
+
+class SoftmaxPlusPlus(tfb.Bijector):
+    """Maps `[..., K-1]` to the `K`-simplex `[..., K]`; the last entry is `delta / s`.
+
+    The log-det is with respect to Lebesgue measure on the first `K-1` coordinates, as `tfd.Dirichlet`'s density;
+    `tfb.SoftmaxCentered` adds `0.5 log K`, this one does not.
+
+    Example:
+
+        x = SoftmaxPlusPlus(temperature=0.5, delta=1.0).forward(tf.zeros([4, 9]))      # [4, 10]
+
+    Args:
+        temperature: positive; broadcasts with `[..., 1]`.
+        delta: positive; the weight of the last category; broadcasts likewise.
+        dtype: the floating type of the parameters and so of the arguments.
+    """
+
+    def __init__(
+        self, temperature=1.0, delta=1.0, *, dtype=tf.float32, validate_args=False, name="softmax_plus_plus"
+    ):
+        parameters = dict(locals())
+        with tf.name_scope(name):
+            self._temperature = tf.convert_to_tensor(temperature, dtype)
+            self._delta = tf.convert_to_tensor(delta, dtype)
+            super().__init__(
+                forward_min_event_ndims=1,
+                validate_args=validate_args,
+                parameters=parameters,
+                dtype=dtype,
+                name=name,
+            )
+
+    @property
+    def temperature(self) -> tf.Tensor:
+        """The temperature tau."""
+        return self._temperature
+
+    @property
+    def delta(self) -> tf.Tensor:
+        """The weight of the last category."""
+        return self._delta
+
+    def _log_forward(self, y):
+        scaled = y / self._temperature
+        last = tf.broadcast_to(tf.math.log(self._delta), tf.shape(scaled[..., :1]))
+        return tf.nn.log_softmax(tf.concat([scaled, last], axis=-1), axis=-1)
+
+    def _forward(self, y):
+        return tf.exp(self._log_forward(y))
+
+    def _inverse(self, x):
+        log_x = tf.math.log(x)
+        return self._temperature * (log_x[..., :-1] - log_x[..., -1:] + tf.math.log(self._delta))
+
+    def _forward_log_det_jacobian(self, y):
+        dimension = tf.cast(tf.shape(y)[-1], y.dtype)
+        log_tau = tf.broadcast_to(tf.math.log(self._temperature), tf.shape(y[..., :1]))[..., 0]
+        return tf.reduce_sum(self._log_forward(y), axis=-1) - dimension * log_tau
+
+    def _forward_event_shape(self, shape):
+        return shape[:-1].concatenate([None if shape[-1] is None else shape[-1] + 1])
+
+    def _forward_event_shape_tensor(self, shape):
+        return tf.concat([shape[:-1], shape[-1:] + 1], axis=0)
+
+    def _inverse_event_shape(self, shape):
+        return shape[:-1].concatenate([None if shape[-1] is None else shape[-1] - 1])
+
+    def _inverse_event_shape_tensor(self, shape):
+        return tf.concat([shape[:-1], shape[-1:] - 1], axis=0)

@@ -1,0 +1,42 @@
+"""The error that a user can mend, and the checks that raise it.
+
+Every check states what was expected and what was received; where a name is wrong, the nearest existing one.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Raised for input that the caller can correct; the command line prints it on one line and exits with 2."""
+
+
+def unknown_name(kind: str, received: object, known: Iterable[str]) -> InputError:
+    """Returns the error for a name that is not among `known`: it lists them all and the nearest match."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(str(received), names, n=1, cutoff=0.4)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return InputError(f"unknown {kind} {received!r}.{hint} Known: {', '.join(names)}.")
+
+
+def check_name(kind: str, received: str, known: Iterable[str]) -> str:
+    """Returns `received` if it is among `known`; raises `InputError` that lists the choices otherwise."""
+    known = list(known)
+    if received not in known:
+        raise unknown_name(kind, received, known)
+    return received
+
+
+def check_positive(name: str, value: float) -> float:
+    """Returns `value` if it is a positive finite number; raises `InputError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InputError(f"{name} must be a positive finite number. Received: {name}={value!r}.")
+    return value
+
+
+def check_count(name: str, value: int, minimum: int = 1) -> int:
+    """Returns `value` if it is an integer of at least `minimum`; raises `InputError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise InputError(f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}.")
+    return value

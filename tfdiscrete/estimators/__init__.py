@@ -1,0 +1,43 @@
+"""Gradient estimators of E_{z~q}[f(z)], one a file, behind one contract (see `base`).
+
+A new estimator is one new file and one line in `REGISTRY`; the contract suite then runs on it.
+"""
+
+from tfdiscrete.errors import unknown_name
+from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.estimators.enumeration import Enumeration
+from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
+from tfdiscrete.estimators.score_function import ScoreFunction
+from tfdiscrete.estimators.straight_through_gumbel_softmax import StraightThroughGumbelSoftmax
+
+REGISTRY: dict[str, type[Estimator]] = {
+    "enumeration": Enumeration,
+    "gumbel_softmax": GumbelSoftmax,
+    "score_function": ScoreFunction,
+    "straight_through_gumbel_softmax": StraightThroughGumbelSoftmax,
+}
+
+
+def get(identifier: "str | Estimator", **options) -> Estimator:
+    """Returns the estimator of that name, made with `options`; an `Estimator` is returned as it is.
+
+    Raises:
+        InputError: for an unknown name; it lists the known ones and the nearest.
+    """
+    if isinstance(identifier, Estimator):
+        return identifier
+    if identifier not in REGISTRY:
+        raise unknown_name("estimator", identifier, REGISTRY)
+    return REGISTRY[identifier](**options)
+
+
+__all__ = [
+    "REGISTRY",
+    "Enumeration",
+    "Estimate",
+    "Estimator",
+    "GumbelSoftmax",
+    "ScoreFunction",
+    "StraightThroughGumbelSoftmax",
+    "get",
+]

@@ -1,0 +1,60 @@
+"""The Gumbel-Softmax (Concrete) pathwise estimator.
+
+    y = softmax((log pi + G) / tau),    grad E[f(y)] = E[grad f(y)]
+
+Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
+Chris J. Maddison, Andriy Mnih, Yee Whye Teh (2017), "The Concrete Distribution", arXiv 1611.00712.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.ops.temperature import (
+    Temperature,
+    check_temperature,
+    deserialize_temperature,
+    serialize_temperature,
+    temperature_at,
+)
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
+class GumbelSoftmax(Estimator):
+    """Evaluates the cost at relaxed samples and differentiates through them.
+
+    Approximates: grad E_q[f(z)] by grad E[f(y)], y on the simplex.
+    With: reparameterized samples of the family's own relaxation, at the scheduled temperature.
+    Requires: f differentiable on the simplex.
+    Returns: as `sample`, the relaxed y, decoded.
+
+    Bias: that of the relaxation, vanishing as temperature goes to 0, while the variance grows.
+    Evaluations of f: `S`, with gradient.
+
+    Args:
+        temperature: a positive number, or a schedule of the number of `update` calls.
+        num_samples: samples for each example.
+    """
+
+    needs = frozenset({"relaxed", "gradient"})
+    any_reduce = True
+
+    def __init__(self, temperature: Temperature = 1.0, num_samples: int = 1, **kwargs):
+        super().__init__(num_samples=num_samples, **kwargs)
+        self.temperature = check_temperature(deserialize_temperature(temperature))
+
+    def current_temperature(self) -> tf.Tensor:
+        """The temperature at the present step, `[]`, float32."""
+        return temperature_at(self.temperature, self.step.value)
+
+    def _simplex_point(self, log_y: tf.Tensor) -> tf.Tensor:
+        """The point at which the cost is evaluated, from the relaxed sample's logarithm."""
+        return tf.exp(log_y)
+
+    def _estimate(self, q, cost, seed, reduce, context):
+        log_y = q.relax(seed, self.num_samples, self.current_temperature())
+        sample = q.decode(tf.cast(self._simplex_point(log_y), q.logits.dtype))
+        return Estimate(reduce(cost(sample)), sample, tf.zeros([], sample.dtype))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": serialize_temperature(self.temperature)}

@@ -1,0 +1,92 @@
+"""The score-function estimator (REINFORCE), with a baseline.
+
+    grad E_q[f(z)] = E_q[(f(z) - b) grad log q(z)] + E_q[grad f(z)]
+
+Ronald J. Williams (1992), "Simple statistical gradient-following algorithms for connectionist reinforcement learning".
+Wouter Kool, Herke van Hoof, Max Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!" (leave-one-out).
+"""
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.errors import InputError, check_name
+from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.ops import with_gradient_of
+
+BASELINES = ("none", "running_mean", "leave_one_out")
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
+class ScoreFunction(Estimator):
+    """REINFORCE with no baseline, the running mean of past costs, or the mean of the other samples' costs.
+
+    Approximates: grad E_q[f(z)].
+    With: (f(z_s) - b_s) grad log q(z_s), averaged over samples, where b_s does not depend on z_s.
+    Requires: f at hard z; nothing of its gradient with respect to z.
+    Returns: as `sample`, one-hot z, decoded.
+
+    Bias: none. Evaluations of f: `S`.
+
+    Args:
+        baseline: "none", "running_mean" or "leave_one_out".
+        num_samples: samples for each example; by default 1, and 2 for "leave_one_out", which needs at least 2.
+        decay: of the running mean, in [0, 1).
+
+    Raises:
+        InputError: for an unknown baseline, a decay outside [0, 1), or one sample with "leave_one_out".
+    """
+
+    unbiased = True
+    needs = frozenset({"hard"})
+
+    def __init__(self, baseline: str = "leave_one_out", num_samples: int | None = None, decay=0.99, **kwargs):
+        self_baseline = check_name("baseline", baseline, BASELINES)
+        if num_samples is None:
+            num_samples = 2 if baseline == "leave_one_out" else 1
+        super().__init__(num_samples=num_samples, **kwargs)
+        self.baseline = self_baseline
+        if baseline == "leave_one_out" and num_samples < 2:
+            raise InputError(
+                "baseline 'leave_one_out' needs num_samples of at least 2, since each sample's baseline is the "
+                f"others' mean. Received: num_samples={num_samples}."
+            )
+        if not 0.0 <= decay < 1.0:
+            raise InputError(f"decay must be in [0, 1). Received: decay={decay}.")
+        self.decay = decay
+        if baseline == "running_mean":
+            self.running_cost = self.add_weight(
+                name="running_cost",
+                shape=(),
+                initializer="zeros",
+                trainable=False,
+                dtype="float32",
+                aggregation="mean",
+            )
+
+    def _estimate(self, q, cost, seed, reduce, context):
+        y = tf.stop_gradient(self.hard_sample(q, seed))
+        sample = q.decode(y)
+        costs = cost(sample)
+        log_q = tf.reduce_sum(y * tf.nn.log_softmax(q.logits, axis=-1), axis=[-2, -1])
+        signal = tf.stop_gradient(costs - tf.cast(self._baseline_of(costs), costs.dtype))
+        value = reduce(costs) + reduce(signal * with_gradient_of(tf.cast(log_q, costs.dtype)))
+        return Estimate(value, sample, tf.zeros([], value.dtype))
+
+    def _baseline_of(self, costs: tf.Tensor) -> tf.Tensor:
+        """The baseline, broadcastable to `[S, *batch]`."""
+        if self.baseline == "none":
+            return tf.zeros([], costs.dtype)
+        if self.baseline == "leave_one_out":
+            return (tf.reduce_sum(costs, axis=0) - costs) / (self.num_samples - 1)
+        # The mean starts at zero: divide by the weight that past costs have had, as Adam does.
+        steps = tf.cast(self.step.value, tf.float32)
+        return self.running_cost.value / tf.maximum(1.0 - self.decay**steps, 1e-7)
+
+    def update(self, estimate):
+        super().update(estimate)
+        if self.baseline == "running_mean":
+            cost = tf.cast(tf.reduce_mean(tf.stop_gradient(estimate.value)), tf.float32)
+            self.running_cost.assign(self.decay * self.running_cost.value + (1.0 - self.decay) * cost)
+
+    def get_config(self):
+        return {**super().get_config(), "baseline": self.baseline, "decay": self.decay}

@@ -1,0 +1,31 @@
+"""Straight-through Gumbel-Softmax: hard samples forward, the relaxed sample's gradient backward.
+
+    z = one_hot(argmax(log pi + G)),    dz := d softmax((log pi + G) / tau)
+
+Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
+from tfdiscrete.ops import gumbel_max, straight_through
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
+class StraightThroughGumbelSoftmax(GumbelSoftmax):
+    """Evaluates the cost at exact one-hot samples; the gradient takes the relaxed sample in their place.
+
+    Approximates: grad E_q[f(z)] by the chain rule through the relaxed sample, with f's gradient taken at hard z.
+    With: Gumbel-max samples and the same noise's relaxation.
+    Requires: f differentiable at hard z.
+    Returns: as `sample`, one-hot z, decoded; `value` is an unbiased estimate of E_q[f(z)], its gradient is not.
+
+    Bias: present even for linear f at any positive temperature; it vanishes as temperature goes to 0 for linear f.
+    Evaluations of f: `S`, with gradient.
+    """
+
+    needs = frozenset({"hard", "gradient"})
+
+    def _simplex_point(self, log_y):
+        return straight_through(gumbel_max(log_y), tf.exp(log_y))

@@ -1,0 +1,47 @@
+"""Active units and used codes of a categorical posterior over a data set.
+
+A latent variable is active if its posterior depends on x: the variance over x of its posterior mean, summed over the
+categories, exceeds a threshold.
+
+Yuri Burda, Roger Grosse, Ruslan Salakhutdinov (2016), "Importance Weighted Autoencoders", arXiv 1509.00519.
+"""
+
+import numpy as np
+
+
+def active_units(probabilities, *, threshold: float = 0.01) -> int:
+    """The number of active latent variables, of `N`.
+
+    Args:
+        probabilities: `[B, N, K]`, posterior probabilities of a data set.
+        threshold: of the summed variance; 0.01 is the source's.
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    return int((probabilities.var(axis=0).sum(axis=-1) > threshold).sum())
+
+
+def codes_used(index, num_categories: int) -> int:
+    """How many of the `N * K` (variable, category) pairs are the most likely one for some example.
+
+    Args:
+        index: `[B, N]`, integers in `[0, K)`.
+        num_categories: `K`.
+    """
+    return int((latent_usage(index, num_categories) > 0).sum())
+
+
+def latent_usage(index, num_categories: int) -> np.ndarray:
+    """The fraction of examples whose variable n has category k, `[N, K]`; zeros for an empty data set.
+
+    Args:
+        index: `[B, N]`, integers in `[0, K)`.
+        num_categories: `K`.
+    """
+    index = np.asarray(index)
+    counts = np.stack([np.bincount(column, minlength=num_categories) for column in index.T])
+    return counts / max(len(index), 1)
+
+
+def distinct_codes(index) -> int:
+    """The number of different whole codes, `[B, N]` rows, in a data set."""
+    return len(np.unique(np.asarray(index), axis=0))

@@ -1,0 +1,282 @@
+"""A variational autoencoder with categorical latent variables.
+
+    max E_q[log p(x|z)] - KL(q(z|x) || p(z)),    z: N one-hot variables of K categories
+
+Diederik P. Kingma, Max Welling (2014), "Auto-Encoding Variational Bayes", arXiv 1312.6114.
+Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete import estimators, priors
+from tfdiscrete.distributions import ProductCategorical
+from tfdiscrete.errors import InputError, check_name
+from tfdiscrete.objectives import (
+    KL_CHOICES,
+    NegativeElbo,
+    importance_weighted_bound,
+    likelihoods,
+    negative_elbo,
+)
+from tfdiscrete.ops import gumbel_max, step_seed
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.models")
+class DiscreteVAE(keras.Model):
+    """Any encoder, decoder, likelihood, prior and gradient estimator, trained with `compile` and `fit`.
+
+    `fit` takes data `x` alone and reports `loss` (the estimator's, nats per example), `rate` and `distortion`;
+    `evaluate` reports the discrete bound: `loss` is then an upper bound on -log p(x). `predict`, and a call, give
+    `probabilities`, `code` (the most likely one, one-hot), `index` and `reconstruction` (the likelihood's mean).
+
+    Example:
+
+        encoder, decoder = make_networks(
+            "mlp", data_shape=(28, 28), parameter_shape=(28, 28), num_latents=20, num_categories=10
+        )
+        vae = DiscreteVAE(encoder, decoder, estimator="straight_through_gumbel_softmax")
+        vae.compile("adam")
+        vae.fit(images, epochs=10, batch_size=100)
+        vae.predict(images)["index"]        # [B, 20]
+
+    Args:
+        encoder: a Keras model, data `[B, *data]` to logits `[B, N, K]`.
+        decoder: a Keras model, codes `[B, N, K]` to the likelihood's parameters.
+        estimator: an `Estimator`, or its name with default settings.
+        prior: a `Prior`, or its name.
+        likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
+        kl: "analytic", or "sampled" for a prior without a closed form.
+        seed: of all noise; a non-negative integer, by default drawn from the system and kept in the config.
+
+    Raises:
+        InputError: for unknown names, an encoder whose output is not `[B, N, K]`, or labels given to `fit`.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        decoder: keras.Model,
+        *,
+        estimator: str | estimators.Estimator = "straight_through_gumbel_softmax",
+        prior: str | priors.Prior = "fixed",
+        likelihood: str | likelihoods.Likelihood = "bernoulli",
+        kl: str = "analytic",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.estimator = estimators.get(estimator)
+        self.prior = priors.get(prior)
+        self.likelihood = likelihoods.get(likelihood)
+        self.kl = check_name("kl", kl, KL_CHOICES)
+        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self.counter = self.add_weight(
+            name="counter",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.rate_tracker = keras.metrics.Mean(name="rate")
+        self.distortion_tracker = keras.metrics.Mean(name="distortion")
+        if getattr(encoder, "inputs", None):
+            self.build(encoder.input_shape)
+
+    def build(self, input_shape):
+        if self.built:
+            return
+        if not self.encoder.built:
+            self.encoder.build(input_shape)
+        logits_shape = tuple(self.encoder.compute_output_shape(input_shape))
+        if len(logits_shape) != 3 or None in logits_shape[1:]:
+            raise InputError(
+                "the encoder must output logits [B, N, K], with N and K static (end it with a Reshape((N, K))). "
+                f"Received: an output of shape {logits_shape}."
+            )
+        if not self.decoder.built:
+            self.decoder.build(logits_shape)
+        self.estimator.build(logits_shape)
+        self.prior.build(logits_shape[1:])
+        self.logits_shape = logits_shape
+        self.built = True
+
+    def compile(self, optimizer="adam", *, jit_compile="auto", steps_per_execution="auto", **kwargs):
+        """As `keras.Model.compile`, without `loss`.
+
+        Args:
+            optimizer: as in Keras; it trains the estimator's own variables too.
+            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`.
+            steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
+                every 32nd batch), and 1 under a strategy or `run_eagerly`.
+            **kwargs: passed on.
+        """
+        if kwargs.get("loss") is not None:
+            raise InputError("DiscreteVAE brings its own loss, the negative ELBO: compile it without `loss`.")
+        plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=not plain if jit_compile == "auto" else jit_compile,
+            steps_per_execution=(1 if plain else 32)
+            if steps_per_execution == "auto"
+            else steps_per_execution,
+            **kwargs,
+        )
+
+    def get_compile_config(self):
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**{**config, "optimizer": keras.saving.deserialize_keras_object(config["optimizer"])})
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker, self.rate_tracker, self.distortion_tracker]
+
+    # Inference.
+
+    def posterior(self, x) -> ProductCategorical:
+        """q(z|x), with batch `[B]` and event `[N, K]`, in float32 at least."""
+        logits = self.encoder(x)
+        return ProductCategorical(logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32))
+
+    def log_likelihood(self, x, z) -> tf.Tensor:
+        """log p(x|z) in nats, data `[B, *data]` and codes `[S, B, N, K]` to `[S, B]`."""
+        shape = tf.shape(z)
+        parameters = self.decoder(tf.reshape(z, [-1, *z.shape[2:]]))
+        parameters = tf.reshape(parameters, tf.concat([shape[:2], tf.shape(parameters)[1:]], axis=0))
+        parameters = tf.ensure_shape(parameters, [z.shape[0], z.shape[1], *parameters.shape[2:]])
+        self._check_parameters(x, parameters)
+        log_prob = self.likelihood.log_prob(tf.cast(x, parameters.dtype), parameters)
+        return tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))
+
+    def call(self, inputs, training=False):
+        probabilities = tf.nn.softmax(self.posterior(inputs).logits, axis=-1)
+        code = gumbel_max(probabilities)
+        index = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+        return {
+            "probabilities": probabilities,
+            "code": code,
+            "index": index,
+            "reconstruction": self.decode(code),
+        }
+
+    def decode(self, code) -> tf.Tensor:
+        """E[x|z], codes `[B, N, K]` to data `[B, *data]`."""
+        return self.likelihood.mean(self.decoder(code))
+
+    def sample(self, num_samples, seed) -> tf.Tensor:
+        """E[x|z] at `num_samples` codes from the prior, `[num_samples, *data]`; `seed` is int32 `[2]`."""
+        return self.decode(self.prior.sample(num_samples, seed))
+
+    def negative_elbo(self, x, *, seed, training=False) -> NegativeElbo:
+        """The training loss, or with `training=False` the discrete bound, for data `[B, *data]`."""
+        return negative_elbo(
+            self.posterior(x),
+            self.prior,
+            lambda z: self.log_likelihood(x, z),
+            self.estimator,
+            seed=seed,
+            kl=self.kl,
+            context=x,
+            training=training,
+        )
+
+    def importance_weighted_bound(self, x, *, seed, num_samples: int) -> tf.Tensor:
+        """A draw of the importance-weighted bound on log p(x), `[B]`, nats; hard samples."""
+        return importance_weighted_bound(
+            self.posterior(x),
+            self.prior,
+            lambda z: self.log_likelihood(x, z),
+            seed=seed,
+            num_samples=num_samples,
+        )
+
+    # Training.
+
+    def train_step(self, data):
+        x = self._data_alone(data)
+        seed = step_seed(self.seed, self.counter.value)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        own = {id(variable) for variable in self.estimator.trainable_variables}
+        with tf.GradientTape(persistent=bool(own)) as tape:
+            bound = self.negative_elbo(x, seed=seed, training=True)
+            loss = tf.reduce_mean(bound.loss) / replicas
+            scaled = self.optimizer.scale_loss(loss)
+            auxiliary = self.optimizer.scale_loss(bound.estimate.auxiliary / replicas)
+        variables = self.trainable_variables
+        shared = [variable for variable in variables if id(variable) not in own]
+        gradients = dict(zip(map(id, shared), tape.gradient(scaled, shared), strict=True))
+        if own:
+            theirs = self.estimator.trainable_variables
+            gradients.update(zip(map(id, theirs), tape.gradient(auxiliary, theirs), strict=True))
+        self.optimizer.apply_gradients([(gradients[id(variable)], variable) for variable in variables])
+        self.counter.assign_add(1)
+        self.estimator.update(bound.estimate)
+        return self._report(x, bound)
+
+    def test_step(self, data):
+        x = self._data_alone(data)
+        # Evaluation has its own stream of noise, and leaves the training's where it is.
+        bound = self.negative_elbo(x, seed=step_seed(self.seed + 1, self.counter.value), training=False)
+        return self._report(x, bound)
+
+    def _report(self, x, bound: NegativeElbo):
+        size = tf.cast(tf.shape(x)[0], tf.float32)
+        for tracker, values in (
+            (self.loss_tracker, bound.loss),
+            (self.rate_tracker, bound.rate),
+            (self.distortion_tracker, bound.distortion),
+        ):
+            tracker.update_state(tf.reduce_mean(values), sample_weight=size)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _data_alone(self, data):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if y is not None or weight is not None:
+            raise InputError(
+                "DiscreteVAE learns from x alone. Received: labels or sample weights; call fit(x), or map the "
+                "data set to its images."
+            )
+        return x
+
+    def _check_parameters(self, x, parameters):
+        expected = self.likelihood.parameter_shape(tuple(x.shape[1:]))
+        if tuple(parameters.shape[2:]) != expected:
+            raise InputError(
+                f"with data of shape {tuple(x.shape[1:])} the {type(self.likelihood).__name__} likelihood needs a "
+                f"decoder that outputs {expected}. Received: {tuple(parameters.shape[2:])}."
+            )
+
+    # Saving.
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "encoder": serialize(self.encoder),
+            "decoder": serialize(self.decoder),
+            "estimator": serialize(self.estimator),
+            "prior": serialize(self.prior),
+            "likelihood": serialize(self.likelihood),
+            "kl": self.kl,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for part in ("encoder", "decoder", "estimator", "prior", "likelihood"):
+            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
+        return cls(**config)

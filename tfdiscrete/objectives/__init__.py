@@ -1,0 +1,18 @@
+"""Bounds on log p(x), and the likelihoods p(x|z) that they are made of."""
+
+from tfdiscrete.objectives import likelihoods
+from tfdiscrete.objectives.elbo import KL_CHOICES, NegativeElbo, negative_elbo
+from tfdiscrete.objectives.importance import importance_weighted_bound
+from tfdiscrete.objectives.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+
+__all__ = [
+    "KL_CHOICES",
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Likelihood",
+    "NegativeElbo",
+    "importance_weighted_bound",
+    "likelihoods",
+    "negative_elbo",
+]

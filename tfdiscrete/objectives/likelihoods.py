@@ -1,0 +1,124 @@
+"""Likelihoods p(x|z): what a decoder's output means, and its log density summed over the data's dimensions."""
+
+import abc
+import math
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.errors import check_count, check_positive, unknown_name
+
+
+class Likelihood(abc.ABC):
+    """Reads parameters `[*S, *batch, *data, *extra]`, made by a decoder, against data `[*batch, *data]`."""
+
+    @abc.abstractmethod
+    def parameter_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """What a decoder must output for data of `data_shape`, without the batch."""
+
+    @abc.abstractmethod
+    def log_prob(self, x: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
+        """Log density of each element, `[*batch, *data]` broadcast against the parameters."""
+
+    @abc.abstractmethod
+    def mean(self, parameters: tf.Tensor) -> tf.Tensor:
+        """E[x|z], `[..., *data]`."""
+
+    def get_config(self) -> dict:
+        """What `keras.saving` needs to make the likelihood again."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
+class Bernoulli(Likelihood):
+    """Binary data; the decoder outputs logits of the data's shape. Grey values in [0, 1] give no bound."""
+
+    def parameter_shape(self, data_shape):
+        return tuple(data_shape)
+
+    def log_prob(self, x, parameters):
+        # log p = x l - softplus(l), with no division and one exponential.
+        return x * parameters - tf.math.softplus(parameters)
+
+    def mean(self, parameters):
+        return tf.sigmoid(parameters)
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
+class Gaussian(Likelihood):
+    """Real data; the decoder outputs `[..., 2]`, the mean and the scale before its softplus.
+
+    Args:
+        min_scale: added to the scale, without which the density of data on a grid has no upper bound.
+    """
+
+    def __init__(self, min_scale: float = 0.01):
+        self.min_scale = check_positive("min_scale", min_scale)
+
+    def parameter_shape(self, data_shape):
+        return (*data_shape, 2)
+
+    def log_prob(self, x, parameters):
+        mean, raw_scale = tf.unstack(parameters, axis=-1)
+        scale = tf.math.softplus(raw_scale) + self.min_scale
+        return -0.5 * tf.square((x - mean) / scale) - tf.math.log(scale) - 0.5 * math.log(2.0 * math.pi)
+
+    def mean(self, parameters):
+        return parameters[..., 0]
+
+    def get_config(self):
+        return {**super().get_config(), "min_scale": self.min_scale}
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
+class Categorical(Likelihood):
+    """Data on `num_levels` equidistant levels `0, 1/(L-1), ..., 1`; the decoder outputs logits `[..., L]`.
+
+    Values in [0, 1] are rounded to the nearest level.
+
+    Args:
+        num_levels: `L`, at least 2; 256 for 8-bit images.
+    """
+
+    def __init__(self, num_levels: int = 256):
+        self.num_levels = check_count("num_levels", num_levels, 2)
+
+    def parameter_shape(self, data_shape):
+        return (*data_shape, self.num_levels)
+
+    def log_prob(self, x, parameters):
+        level = tf.cast(tf.round(x * (self.num_levels - 1)), tf.int32)
+        level = tf.broadcast_to(level, tf.shape(parameters)[:-1])
+        return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=level, logits=parameters)
+
+    def mean(self, parameters):
+        levels = tf.linspace(tf.zeros([], parameters.dtype), tf.ones([], parameters.dtype), self.num_levels)
+        return tf.reduce_sum(tf.nn.softmax(parameters, axis=-1) * levels, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "num_levels": self.num_levels}
+
+
+REGISTRY: dict[str, type[Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "categorical": Categorical,
+    "gaussian": Gaussian,
+}
+
+
+def get(identifier: "str | Likelihood") -> Likelihood:
+    """Returns the likelihood of that name; a `Likelihood` is returned as it is.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if isinstance(identifier, Likelihood):
+        return identifier
+    if identifier not in REGISTRY:
+        raise unknown_name("likelihood", identifier, REGISTRY)
+    return REGISTRY[identifier]()

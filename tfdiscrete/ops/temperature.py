@@ -1,0 +1,43 @@
+"""A temperature that is a number, or a schedule of the training step that lives in the graph.
+
+Schedules are Keras's own (`keras.optimizers.schedules.LearningRateSchedule`): callables of the step that serialize.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.errors import InputError, check_positive
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+Temperature = float | Schedule
+
+
+def check_temperature(temperature: Temperature) -> Temperature:
+    """Returns a positive number, or a schedule, as it is; raises `InputError` for anything else."""
+    if isinstance(temperature, Schedule):
+        return temperature
+    if isinstance(temperature, (int, float)):
+        return check_positive("temperature", temperature)
+    raise InputError(
+        "temperature must be a positive number or a keras.optimizers.schedules.LearningRateSchedule of the step. "
+        f"Received: temperature={temperature!r}."
+    )
+
+
+def temperature_at(temperature: Temperature, step) -> tf.Tensor:
+    """The temperature at `step`, float32 `[]`."""
+    if isinstance(temperature, Schedule):
+        return tf.cast(temperature(step), tf.float32)
+    return tf.constant(temperature, tf.float32)
+
+
+def serialize_temperature(temperature: Temperature):
+    """The entry of a Keras config for a temperature."""
+    if isinstance(temperature, Schedule):
+        return keras.saving.serialize_keras_object(temperature)
+    return temperature
+
+
+def deserialize_temperature(entry) -> Temperature:
+    """The inverse of `serialize_temperature`; takes a temperature as it is."""
+    return keras.saving.deserialize_keras_object(entry) if isinstance(entry, dict) else entry

@@ -1,0 +1,42 @@
+"""The contract of a prior over `N` latent variables of `K` categories."""
+
+import abc
+
+import keras
+import tensorflow as tf
+
+
+class Prior(keras.layers.Layer, abc.ABC):
+    """p(z): a log probability that also takes points of the simplex, and samples.
+
+    A subclass without a closed-form KL leaves `kl_divergence` out, and models use the sampled one.
+    """
+
+    @abc.abstractmethod
+    def log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        """log p(z), `[..., N, K]` to `[...]`, extended to the simplex where a relaxed estimator is used."""
+
+    @abc.abstractmethod
+    def sample(self, num_samples, seed: tf.Tensor) -> tf.Tensor:
+        """One-hot samples, `[num_samples, N, K]`; `num_samples` may be a tensor, `seed` is int32 `[2]`."""
+
+    def kl_divergence(self, q) -> tf.Tensor:
+        """KL(q || p) in nats, `[*batch]`, in closed form; raises NotImplementedError where there is none."""
+        raise NotImplementedError(f"{type(self).__name__} has no closed-form KL; use kl='sampled'.")
+
+
+class IndependentPrior(Prior):
+    """A prior under which the latent variables are independent: subclasses give `distribution`."""
+
+    @abc.abstractmethod
+    def distribution(self):
+        """The `ProductCategorical`, with batch `[]` and event `[N, K]`."""
+
+    def log_prob(self, z):
+        return self.distribution().log_prob(z)
+
+    def sample(self, num_samples, seed):
+        return self.distribution().sample(num_samples, seed=seed)
+
+    def kl_divergence(self, q):
+        return q.kl_divergence(self.distribution())
