@@ -91,9 +91,7 @@ def run_keras(x, epochs):
             return self.pixels(self.decoder_hidden(self.flatten(self.sample(logits))))
 
     def distortion(x, pixels):
-        return ops.sum(
-            keras.losses.binary_crossentropy(x[..., None], pixels[..., None], from_logits=True), axis=-1
-        )
+        return ops.sum(keras.losses.binary_crossentropy(x[..., None], pixels[..., None], from_logits=True), axis=-1)
 
     vae = VAE()
     vae.compile(keras.optimizers.Adam(1e-3), loss=distortion)
@@ -146,9 +144,7 @@ def versions() -> dict[str, str]:
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default 5)")
     parser.add_argument("--epochs", type=int, default=4, help="counted epochs of 500 steps a run (default 4)")
     parser.add_argument("--out", type=Path, help="where to write the table as JSON")
@@ -169,9 +165,7 @@ def main():
             "steps_per_second": round(statistics.median(rates), 1),
             "all_rounds": [round(rate, 1) for rate in rates],
             "tfdiscrete_is_times_as_fast": round(
-                statistics.median(
-                    ours / theirs for ours, theirs in zip(measured["tfdiscrete"], rates, strict=True)
-                ),
+                statistics.median(ours / theirs for ours, theirs in zip(measured["tfdiscrete"], rates, strict=True)),
                 3,
             ),
         }

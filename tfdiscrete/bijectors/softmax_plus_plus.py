@@ -34,9 +34,7 @@ class SoftmaxPlusPlus(tfb.Bijector):
         dtype: the floating type of the parameters and so of the arguments.
     """
 
-    def __init__(
-        self, temperature=1.0, delta=1.0, *, dtype=tf.float32, validate_args=False, name="softmax_plus_plus"
-    ):
+    def __init__(self, temperature=1.0, delta=1.0, *, dtype=tf.float32, validate_args=False, name="softmax_plus_plus"):
         parameters = dict(locals())
         with tf.name_scope(name):
             self._temperature = tf.convert_to_tensor(temperature, dtype)

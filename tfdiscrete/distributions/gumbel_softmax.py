@@ -36,9 +36,7 @@ class GumbelSoftmax(tfd.Distribution):
         InputError: for logits without a static last dimension.
     """
 
-    def __init__(
-        self, temperature, logits, *, validate_args=False, allow_nan_stats=True, name="GumbelSoftmax"
-    ):
+    def __init__(self, temperature, logits, *, validate_args=False, allow_nan_stats=True, name="GumbelSoftmax"):
         parameters = dict(locals())
         self._logits = tf.convert_to_tensor(logits)
         self._temperature = tf.convert_to_tensor(temperature, self._logits.dtype)

@@ -75,9 +75,7 @@ class GumbelSoftmax(keras.layers.Layer):
 
     def build(self, input_shape):
         if len(input_shape) < 1 or not input_shape[-1]:
-            raise InputError(
-                f"logits must have shape [..., K] with K >= 1 static. Received: shape {input_shape}."
-            )
+            raise InputError(f"logits must have shape [..., K] with K >= 1 static. Received: shape {input_shape}.")
         self.counter = self.add_weight(
             name="counter",
             shape=(),

@@ -123,9 +123,7 @@ class DiscreteVAE(keras.Model):
         super().compile(
             optimizer=optimizer,
             jit_compile=not plain if jit_compile == "auto" else jit_compile,
-            steps_per_execution=(1 if plain else 32)
-            if steps_per_execution == "auto"
-            else steps_per_execution,
+            steps_per_execution=(1 if plain else 32) if steps_per_execution == "auto" else steps_per_execution,
             **kwargs,
         )
 

@@ -63,9 +63,7 @@ def negative_elbo(
     if kl == "analytic":
         estimate = expectation(lambda z: -log_likelihood(z))
         rate = tf.cast(prior.kl_divergence(q), estimate.value.dtype)
-        return NegativeElbo(
-            estimate.value + rate, tf.stop_gradient(rate), tf.stop_gradient(estimate.value), estimate
-        )
+        return NegativeElbo(estimate.value + rate, tf.stop_gradient(rate), tf.stop_gradient(estimate.value), estimate)
 
     def log_ratio(z):
         return q.log_prob(z) - prior.log_prob(z)

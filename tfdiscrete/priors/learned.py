@@ -11,9 +11,7 @@ class Learned(IndependentPrior):
     """Trainable logits `[N, K]`, uniform at the start."""
 
     def build(self, event_shape):
-        self.logits = self.add_weight(
-            name="logits", shape=tuple(event_shape), dtype="float32", initializer="zeros"
-        )
+        self.logits = self.add_weight(name="logits", shape=tuple(event_shape), dtype="float32", initializer="zeros")
         self.built = True
 
     def distribution(self):
