@@ -11,6 +11,9 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Raised for input that the caller can correct; the command line prints it on one line and exits with 2."""
 
+    # Without it AutoGraph raises an error of its own type for one that code under `tf.function` raised.
+    ag_pass_through = True
+
 
 def unknown_name(kind: str, received: object, known: Iterable[str]) -> InputError:
     """Returns the error for a name that is not among `known`: it lists them all and the nearest match."""

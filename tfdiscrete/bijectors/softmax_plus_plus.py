@@ -59,8 +59,9 @@ class SoftmaxPlusPlus(tfb.Bijector):
 
     def _log_forward(self, y):
         scaled = y / self._temperature
-        last = tf.broadcast_to(tf.math.log(self._delta), tf.shape(scaled[..., :1]))
-        return tf.nn.log_softmax(tf.concat([scaled, last], axis=-1), axis=-1)
+        # The zeros broadcast the arguments and both parameters against one another.
+        last = tf.math.log(self._delta) + tf.zeros_like(scaled[..., :1])
+        return tf.nn.log_softmax(tf.concat([scaled + tf.zeros_like(last), last], axis=-1), axis=-1)
 
     def _forward(self, y):
         return tf.exp(self._log_forward(y))
@@ -70,9 +71,8 @@ class SoftmaxPlusPlus(tfb.Bijector):
         return self._temperature * (log_x[..., :-1] - log_x[..., -1:] + tf.math.log(self._delta))
 
     def _forward_log_det_jacobian(self, y):
-        dimension = tf.cast(tf.shape(y)[-1], y.dtype)
-        log_tau = tf.broadcast_to(tf.math.log(self._temperature), tf.shape(y[..., :1]))[..., 0]
-        return tf.reduce_sum(self._log_forward(y), axis=-1) - dimension * log_tau
+        log_g = self._log_forward(y)
+        return tf.reduce_sum(log_g[..., :-1] - tf.math.log(self._temperature), axis=-1) + log_g[..., -1]
 
     def _forward_event_shape(self, shape):
         return shape[:-1].concatenate([None if shape[-1] is None else shape[-1] + 1])

@@ -37,19 +37,12 @@ class Enumeration(Estimator):
         super().__init__(**kwargs)
         self.max_terms = check_count("max_terms", max_terms)
 
-    def _estimate(self, q, cost, seed, reduce, context):
-        codes = self._all_codes(q)
-        log_q = tf.reduce_sum(codes * tf.nn.log_softmax(q.logits, axis=-1), axis=[-2, -1])
-        sample = q.decode(codes)
-        value = tf.reduce_sum(tf.exp(log_q) * cost(sample), axis=0)
-        return Estimate(value, sample, tf.zeros([], value.dtype))
+    def build(self, logits_shape=None):
+        if logits_shape is not None:
+            self._checked_terms(*logits_shape[-2:])
+        super().build(logits_shape)
 
-    def _evaluate(self, q, cost, seed, reduce):
-        return self._estimate(q, cost, seed, reduce, None)
-
-    def _all_codes(self, q) -> tf.Tensor:
-        """All one-hot codes, `[K^N, *batch, N, K]`."""
-        latents, categories = q.logits.shape[-2:]
+    def _checked_terms(self, latents: int, categories: int) -> int:
         terms = categories**latents
         if terms > self.max_terms:
             raise InputError(
@@ -57,6 +50,29 @@ class Enumeration(Estimator):
                 f"{categories}^{latents} = 10^{latents * math.log10(categories):.1f} terms, more than "
                 f"max_terms={self.max_terms}. Use a sampling estimator such as 'score_function', or fewer latents."
             )
+        return terms
+
+    def _estimate(self, q, cost, seed, reduce, context):
+        codes = self._all_codes(q)
+        return self._expectation(q, cost, codes, self._probabilities(q, codes))
+
+    def _evaluate(self, q, cost, seed, reduce):
+        codes = self._all_codes(q)
+        return self._expectation(q, cost, codes, tf.stop_gradient(self._probabilities(q, codes)))
+
+    def _probabilities(self, q, codes) -> tf.Tensor:
+        """q(z) of all codes, `[K^N, *batch]`."""
+        return tf.exp(tf.reduce_sum(codes * tf.nn.log_softmax(q.logits, axis=-1), axis=[-2, -1]))
+
+    def _expectation(self, q, cost, codes, probabilities) -> Estimate:
+        sample = q.decode(codes)
+        value = tf.reduce_sum(probabilities * cost(sample), axis=0)
+        return Estimate(value, sample, tf.zeros([], value.dtype))
+
+    def _all_codes(self, q) -> tf.Tensor:
+        """All one-hot codes, `[K^N, *batch, N, K]`."""
+        latents, categories = q.logits.shape[-2:]
+        terms = self._checked_terms(latents, categories)
         indices = np.array(list(itertools.product(range(categories), repeat=latents)))
         codes = tf.one_hot(indices, categories, dtype=q.logits.dtype)
         batch_rank = q.logits.shape.rank - 2

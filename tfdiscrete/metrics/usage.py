@@ -9,19 +9,26 @@ Yuri Burda, Roger Grosse, Ruslan Salakhutdinov (2016), "Importance Weighted Auto
 import numpy as np
 
 
-def active_units(probabilities, *, threshold: float = 0.01) -> int:
-    """The number of active latent variables, of `N`.
+def active_latents(probabilities, *, threshold: float = 0.01) -> np.ndarray:
+    """Which latent variables are active, bool `[N]`.
 
     Args:
         probabilities: `[B, N, K]`, posterior probabilities of a data set.
         threshold: of the summed variance; 0.01 is the source's.
     """
     probabilities = np.asarray(probabilities, np.float64)
-    return int((probabilities.var(axis=0).sum(axis=-1) > threshold).sum())
+    return probabilities.var(axis=0).sum(axis=-1) > threshold
+
+
+def active_units(probabilities, *, threshold: float = 0.01) -> int:
+    """The number of active latent variables, of `N`; arguments as for `active_latents`."""
+    return int(active_latents(probabilities, threshold=threshold).sum())
 
 
 def codes_used(index, num_categories: int) -> int:
     """How many of the `N * K` (variable, category) pairs are the most likely one for some example.
+
+    Hand it the active variables' columns alone: an inactive one's arg max wanders without a meaning.
 
     Args:
         index: `[B, N]`, integers in `[0, K)`.
@@ -31,15 +38,14 @@ def codes_used(index, num_categories: int) -> int:
 
 
 def latent_usage(index, num_categories: int) -> np.ndarray:
-    """The fraction of examples whose variable n has category k, `[N, K]`; zeros for an empty data set.
+    """The fraction of examples whose variable n has category k, `[N, K]`.
 
     Args:
         index: `[B, N]`, integers in `[0, K)`.
         num_categories: `K`.
     """
     index = np.asarray(index)
-    counts = np.stack([np.bincount(column, minlength=num_categories) for column in index.T])
-    return counts / max(len(index), 1)
+    return np.stack([(index == category).mean(axis=0) for category in range(num_categories)], axis=-1)
 
 
 def distinct_codes(index) -> int:

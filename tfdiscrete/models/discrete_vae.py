@@ -89,7 +89,7 @@ class DiscreteVAE(keras.Model):
         if getattr(encoder, "inputs", None):
             self.build(encoder.input_shape)
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         if self.built:
             return
         if not self.encoder.built:

@@ -7,13 +7,14 @@ the likelihood's parameters.
 import itertools
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import keras
 from keras import layers
 
 from tfdiscrete.errors import InputError, check_count, unknown_name
 
-Tensor = keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
 Body = Callable[[Tensor], Tensor]
 
 

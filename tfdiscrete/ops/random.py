@@ -43,8 +43,12 @@ def uniform(shape, seed, *, dtype=tf.float32) -> tf.Tensor:
 
 
 def fold_in(seed, data) -> tf.Tensor:
-    """A new seed, int32 `[2]`, from a seed and an integer; the same in every execution mode."""
-    return tf.random.experimental.stateless_fold_in(seed, data)
+    """A new seed, int32 `[2]`, from a seed and an integer; the same in every execution mode.
+
+    Of an int64 `data` the low 32 bits count.
+    """
+    # TensorFlow gives the new seed the dtype of `data`, and TFP takes int32 only.
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32))
 
 
 def split_seed(seed, count: int) -> list[tf.Tensor]:

@@ -17,7 +17,8 @@ def with_gradient_of(tensor: tf.Tensor) -> tf.Tensor:
 def straight_through(hard: tf.Tensor, soft: tf.Tensor) -> tf.Tensor:
     """`hard` forward, exactly, and the gradient of `soft` backward.
 
-    The order of the terms matters: `soft + stop_gradient(hard - soft)` is one-hot only up to rounding.
+    The order of the terms matters: `soft + stop_gradient(hard - soft)` is exact for `soft` in [0, 1] alone, and
+    `hard + soft - stop_gradient(soft)` not even there.
 
     Args:
         hard: `[...]`, the value.

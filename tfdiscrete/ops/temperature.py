@@ -3,13 +3,15 @@
 Schedules are Keras's own (`keras.optimizers.schedules.LearningRateSchedule`): callables of the step that serialize.
 """
 
+from typing import TypeAlias
+
 import keras
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_positive
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
-Temperature = float | Schedule
+Temperature: TypeAlias = float | Schedule
 
 
 def check_temperature(temperature: Temperature) -> Temperature:

@@ -1,0 +1,76 @@
+"""A model whose evidence is a sum of nine terms: two latent variables of three categories, four binary pixels."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from tfdiscrete.priors import Fixed
+
+PRIOR = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
+CODES = np.eye(3)[list(itertools.product(range(3), repeat=2))]  # [9, 2, 3]
+
+
+class TinyModel(NamedTuple):
+    x: np.ndarray  # [B, 4], bits
+    weights: np.ndarray  # [2, 3, 4], code to pixel logits
+
+    def prior(self):
+        prior = Fixed(PRIOR)
+        prior.build((2, 3))
+        return prior
+
+    def log_likelihood(self, z):
+        """In TensorFlow: [S, B, 2, 3] to [S, B]."""
+        logits = tf.einsum("sbnk,nkd->sbd", z, tf.constant(self.weights, z.dtype))
+        return tf.reduce_sum(self.x * logits - tf.math.softplus(logits), axis=-1)
+
+    def log_joint(self):
+        """In NumPy: log p(x, z) of all codes, [9, B]."""
+        logits = np.einsum("snk,nkd->sd", CODES, self.weights)
+        signs = 2 * self.x - 1
+        log_likelihood = -np.logaddexp(0.0, -signs * logits[:, None]).sum(-1)
+        return log_likelihood + np.log((CODES * PRIOR).sum(-1)).sum(-1)[:, None]
+
+    def log_evidence(self):
+        """log p(x), [B]."""
+        return scipy.special.logsumexp(self.log_joint(), axis=0)
+
+    def log_q(self, logits):
+        """log q(z) of all codes, [9, B]."""
+        return (CODES[:, None] * scipy.special.log_softmax(logits, axis=-1)).sum((-2, -1))
+
+    def elbo(self, logits):
+        """sum_z q(z) (log p(x, z) - log q(z)), [B]."""
+        log_q = self.log_q(logits)
+        return (np.exp(log_q) * (self.log_joint() - log_q)).sum(0)
+
+    def posterior_logits(self):
+        """Log marginals of p(z|x), [B, 2, 3]: those of the posterior itself where it factorizes."""
+        posterior = np.exp(self.log_joint() - self.log_evidence())
+        return np.log(np.einsum("sb,snk->bnk", posterior, CODES))
+
+
+@pytest.fixture
+def model():
+    """Each pixel depends on both variables, so that no product of categoricals is the posterior."""
+    rng = np.random.default_rng(0)
+    return TinyModel(rng.integers(2, size=(5, 4)).astype("float64"), 2.0 * rng.normal(size=(2, 3, 4)))
+
+
+@pytest.fixture
+def factorizing_model(model):
+    """Each pixel depends on one variable, so that the posterior factorizes."""
+    weights = model.weights.copy()
+    weights[0, :, 2:] = 0.0
+    weights[1, :, :2] = 0.0
+    return model._replace(weights=weights)
+
+
+@pytest.fixture
+def logits():
+    """Of an arbitrary posterior, [5, 2, 3]."""
+    return np.random.default_rng(1).normal(size=(5, 2, 3))

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from tfdiscrete import InputError
+from tfdiscrete.ops import fold_in, split_seed, step_seed, uniform
+
+SPACING = {"float32": 2.0**-23, "float64": 2.0**-52}
+INTEGER = {"float32": "uint32", "float64": "uint64"}
+DTYPES = sorted(SPACING)
+
+
+def executions(function):
+    """The function run eagerly, in a graph and by XLA."""
+    return [run() for run in (function, tf.function(function), tf.function(function, jit_compile=True))]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniforms_are_the_same_in_eager_graph_and_xla_execution(dtype):
+    eager, graph, xla = executions(lambda: uniform([300, 7], [3, 4], dtype=dtype))
+    np.testing.assert_array_equal(graph, eager)
+    np.testing.assert_array_equal(xla, eager)
+    assert len(np.unique(eager)) > 2000
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_extreme_bits_give_numbers_strictly_between_zero_and_one(monkeypatch, dtype, jit_compile):
+    integer = np.dtype(INTEGER[dtype])
+    extremes = tf.constant([0, np.iinfo(integer).max], integer)
+    monkeypatch.setattr(tf.random, "stateless_uniform", lambda *args, **kwargs: extremes)
+    smallest, largest = tf.function(lambda: uniform([2], [0, 0], dtype=dtype), jit_compile=jit_compile)().numpy()
+    assert smallest == SPACING[dtype] / 2 > 0
+    assert largest == 1 - SPACING[dtype] / 2 < 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniforms_have_the_uniform_distribution(dtype):
+    count = 200_000
+    values = uniform([count], [11, 12], dtype=dtype).numpy().astype(np.float64)
+    assert abs(values.mean() - 0.5) < 4.5 * np.sqrt(1 / 12 / count)
+    assert scipy.stats.kstest(values, "uniform").pvalue > 1e-3
+    low_bits = np.floor(values / SPACING[dtype]) % 256
+    assert scipy.stats.chisquare(np.bincount(low_bits.astype(int), minlength=256)).pvalue > 1e-3
+
+
+def test_neighbouring_uniforms_are_independent():
+    values = uniform([200_000], [5, 6]).numpy().reshape(-1, 2)
+    cells = np.histogram2d(*values.T, bins=16, range=[[0, 1]] * 2)[0]
+    assert scipy.stats.chisquare(cells.ravel()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
+def test_uniforms_of_other_dtypes_are_refused(dtype):
+    with pytest.raises(InputError, match=f"must be float32 or float64. Received: dtype='{dtype}'"):
+        uniform([2], [0, 0], dtype=dtype)
+
+
+def test_uniform_takes_a_shape_that_is_a_tensor():
+    draw = tf.function(lambda batch: uniform(tf.stack([batch, 3]), [1, 2]))
+    np.testing.assert_array_equal(draw(tf.constant(4)), uniform([4, 3], [1, 2]))
+
+
+@pytest.mark.parametrize("data", [3, np.int64(3), tf.constant(3), tf.constant(3, tf.int64)])
+def test_seed_is_an_int32_pair_for_every_kind_of_integer(data):
+    assert fold_in([1, 2], data).dtype == tf.int32
+    np.testing.assert_array_equal(fold_in([1, 2], data), fold_in(tf.constant([1, 2]), tf.constant(3)))
+    assert step_seed(7, data).dtype == tf.int32
+    np.testing.assert_array_equal(step_seed(7, data), step_seed(7, 3))
+
+
+def test_seeds_are_the_same_in_every_execution():
+    def seeds():
+        return tf.stack([fold_in([1, 2], 3), *split_seed([1, 2], 3), step_seed(9, tf.constant(4, tf.int64))])
+
+    eager, graph, xla = executions(seeds)
+    assert eager.dtype == tf.int32
+    assert eager.shape == [5, 2]
+    np.testing.assert_array_equal(graph, eager)
+    np.testing.assert_array_equal(xla, eager)
+
+
+def test_split_seeds_draw_different_noise():
+    draws = np.stack([uniform([1000], seed) for seed in split_seed([1, 2], 4)])
+    assert abs(np.corrcoef(draws) - np.eye(4)).max() < 4.5 / np.sqrt(1000)
+
+
+@pytest.mark.parametrize(
+    "bases", [(0, 1), (0, 2**31), (1, 2**31 + 1), (0, 2**61), (2**62, 2**62 + 1), (2**32, 2**33), (2**31 - 1, 2**31)]
+)
+def test_bases_that_differ_in_any_bit_give_different_noise(bases):
+    draws = [uniform([1000], step_seed(base, 0)).numpy() for base in bases]
+    assert abs(np.corrcoef(draws)[0, 1]) < 4.5 / np.sqrt(1000)
+
+
+def test_every_step_draws_its_own_noise():
+    counters = [0, 1, 2, 3, 2**31 - 1, 2**31, 2**32 - 1]
+    draws = np.stack([uniform([4000], step_seed(7, tf.constant(counter, tf.int64))) for counter in counters])
+    assert abs(np.corrcoef(draws) - np.eye(len(counters))).max() < 4.5 / np.sqrt(4000)
+
+
+def draws_of_replicas(devices):
+    strategy = tf.distribute.MirroredStrategy(devices)
+
+    @tf.function
+    def step(counter):
+        return strategy.experimental_local_results(strategy.run(lambda: uniform([4000], step_seed(7, counter))))
+
+    return np.stack([*step(tf.constant(5, tf.int64)), *step(tf.constant(6, tf.int64))])
+
+
+def test_replicas_and_steps_draw_different_noise():
+    draws = draws_of_replicas(["CPU:0", "CPU:1"])
+    assert draws.shape == (4, 4000)
+    assert abs(np.corrcoef(draws) - np.eye(4)).max() < 4.5 / np.sqrt(4000)
+
+
+def test_one_replica_draws_what_no_strategy_draws():
+    expected = [uniform([4000], step_seed(7, tf.constant(counter, tf.int64))) for counter in (5, 6)]
+    np.testing.assert_array_equal(draws_of_replicas(["CPU:0"]), expected)

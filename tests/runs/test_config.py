@@ -1,0 +1,38 @@
+import pytest
+
+from tfdiscrete.errors import InputError
+from tfdiscrete.runs import RunConfig
+
+
+def test_it_survives_json():
+    config = RunConfig(estimator="score_function", epochs=3, temperature=0.5)
+    assert RunConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "minst"}, "unknown dataset 'minst'. Did you mean 'mnist'"),
+        ({"estimator": "gumbel"}, r"unknown estimator 'gumbel'. Did you mean 'gumbel_softmax'\? Known: enumeration"),
+        ({"encoder": "mpl"}, "unknown encoder 'mpl'. Did you mean 'mlp'"),
+        ({"temperature": 0.0}, r"temperature must be a positive finite number. Received: temperature=0.0"),
+        ({"temperature": -1.0}, "Received: temperature=-1.0"),
+        ({"temperature": float("nan")}, "Received: temperature=nan"),
+        ({"temperature_min": 2.0}, "temperature_min must be at most temperature=1.0"),
+        ({"num_categories": 0}, "num_categories must be an integer of at least 1. Received: num_categories=0"),
+        ({"num_latents": -3}, "num_latents must be"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"learning_rate": 0.0}, "learning_rate must be"),
+        ({"anneal_rate": -1e-5}, "anneal_rate must be at least 0"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+        ({"binarize": "none"}, "the Bernoulli likelihood is a density of bits only"),
+    ],
+)
+def test_a_bad_setting_says_what_would_work(settings, message):
+    with pytest.raises(InputError, match=message):
+        RunConfig(**settings)
+
+
+def test_a_setting_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match=r"unknown settings \['epoch'\]"):
+        RunConfig.from_json({"epoch": 3})

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdiscrete import runs
+from tfdiscrete.errors import InputError
+
+
+def test_the_same_seed_gives_the_same_picture(finished, tmp_path):
+    paths = [
+        runs.sample(finished.path, num=9, seed=seed, out=tmp_path / f"{i}.png") for i, seed in enumerate((1, 1, 2))
+    ]
+    pictures = [path.read_bytes() for path in paths]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_samples_of_a_run_go_into_its_folder_by_default(finished):
+    path = runs.sample(finished.path, num=1, seed=9)
+    assert path == finished.path / "samples-9.png"
+    path.unlink()
+
+
+def test_an_export_gives_the_runs_numbers(finished, tmp_path):
+    path = runs.export(finished.path, tmp_path / "models")
+    assert path == tmp_path / "models" / "1"
+    x = np.random.default_rng(0).integers(0, 2, (4, 8, 8)).astype(np.float32)
+    ours = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.constant(x))["probabilities"]
+    theirs = finished.load_model().predict(x, verbose=0)["probabilities"]
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("call", [runs.evaluate, runs.sample, lambda run: runs.export(run, "models")])
+def test_a_folder_without_a_run_is_refused(tmp_path, call):
+    with pytest.raises(InputError, match="holds no run: there is no config.json"):
+        call(tmp_path)
+
+
+def test_a_damaged_model_is_named(finished, tmp_path):
+    for name in ("config.json", "metrics.json"):
+        (tmp_path / name).write_bytes((finished.path / name).read_bytes())
+    (tmp_path / "model.keras").write_bytes(finished.model.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"model.keras cannot be read"):
+        runs.sample(tmp_path)
+
+
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config.json cannot be read \(JSONDecodeError"):
+        runs.evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("num", [0, -1])
+def test_a_count_below_one_is_refused(finished, num):
+    with pytest.raises(InputError, match="num must be"):
+        runs.sample(finished.path, num=num)

@@ -1,0 +1,7 @@
+"""`python -m tfdiscrete`."""
+
+import sys
+
+from tfdiscrete.cli import main
+
+sys.exit(main())

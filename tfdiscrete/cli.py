@@ -1,0 +1,241 @@
+"""The command line: a thin skin over `tfdiscrete.runs`, `tfdiscrete.serving` and `tfdiscrete.experiments`.
+
+Errors that the user can mend are printed on one line, with exit code 2. Everything heavy is imported by the command
+that needs it, so that `--help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from tfdiscrete.errors import InputError
+from tfdiscrete.version import __version__
+
+_EPILOG = """\
+A first run, a look at it, and a server for it:
+
+  tfdiscrete train                                   # digits, about half a minute
+  tfdiscrete sample runs/digits-0001
+  tfdiscrete serve runs/digits-0001 --port 8080
+
+Every command is one Python call; see `tfdiscrete.runs` and `tfdiscrete.serving`."""
+
+_TRAIN_EPILOG = """\
+The run's folder gets config.json, metrics.json, reconstructions.png, samples.png, TensorBoard logs, model.keras and
+saved_model/1/. Ctrl-C is safe: the same command with --resume goes on after the last whole epoch.
+
+  tfdiscrete train --dataset binarized_mnist --epochs 300 --out runs/mnist
+  tfdiscrete train --out runs/mnist --resume
+  tfdiscrete train --estimator score_function --num-latents 8 --num-categories 4
+
+Data other than `digits` is looked for in the folder that TFDISCRETE_DATA names, then in ~/.keras/datasets, then
+downloaded."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 2 for input that the user can mend, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        parsed = _parser(arguments).parse_args(arguments)
+        _import_tensorflow_quietly()
+        parsed.command(parsed)
+    except InputError as error:
+        print(f"tfdiscrete: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        print(f"tfdiscrete: {interruption or 'interrupted'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _import_tensorflow_quietly():
+    """Imports TensorFlow without the lines about CPU features that its C++ part writes to standard error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tfdiscrete",
+        description="Train, look at, export and serve models with discrete latent variables.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tfdiscrete {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_train(commands, described=arguments[:1] == ["train"])
+    _add_evaluate(commands)
+    _add_sample(commands)
+    _add_export(commands)
+    _add_serve(commands)
+    _add_experiment(commands)
+    return parser
+
+
+def _add(commands, name: str, command, summary: str, epilog: str = "") -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_train(commands, *, described: bool):
+    parser = _add(commands, "train", _train, "Train a discrete VAE and write its run folder.", _TRAIN_EPILOG)
+    if not described:
+        return
+    _import_tensorflow_quietly()
+    from tfdiscrete.runs import RunConfig
+
+    settings = parser.add_argument_group("settings")
+    for option in dataclasses.fields(RunConfig):
+        choices = option.metadata["choices"]
+        settings.add_argument(
+            "--" + option.name.replace("_", "-"),
+            type=type(option.default),
+            default=argparse.SUPPRESS,
+            metavar="NAME" if choices else "NUMBER",
+            help=f"{option.metadata['help']}{': ' + ', '.join(choices) if choices else ''} (default {option.default})",
+        )
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
+    run.add_argument("--resume", action="store_true", help="continue the run in --out; only --epochs may differ")
+    run.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+
+
+def _train(parsed):
+    from tfdiscrete import runs
+
+    settings = {k: v for k, v in vars(parsed).items() if k not in ("command", "out", "resume", "overwrite")}
+    if parsed.resume and parsed.overwrite:
+        raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
+    folder = runs.train(settings, parsed.out, resume=parsed.resume, overwrite=parsed.overwrite)
+    _print_figures(folder.read_metrics(), f"{folder.read_config().dataset}, test split")
+    print(runs.next_steps(folder))
+
+
+def _add_evaluate(commands):
+    parser = _add(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Compute a finished run's bounds and latent usage again, on any split.",
+        "  tfdiscrete evaluate runs/digits-0001 --split valid",
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder that 'tfdiscrete train' wrote")
+    parser.add_argument("--split", default="test", help="train, valid or test (default test)")
+
+
+def _evaluate(parsed):
+    from tfdiscrete import runs
+
+    _print_figures(runs.evaluate(parsed.run, split=parsed.split), f"{parsed.run}, {parsed.split} split")
+
+
+def _print_figures(metrics: dict, title: str):
+    from rich.console import Console
+
+    from tfdiscrete.runs import metrics_table
+
+    Console().print(metrics_table(metrics, title))
+
+
+def _add_sample(commands):
+    parser = _add(
+        commands,
+        "sample",
+        _sample,
+        "Draw images from a finished run's model, as one picture.",
+        "  tfdiscrete sample runs/digits-0001 --num 100 --seed 1",
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder that 'tfdiscrete train' wrote")
+    parser.add_argument("--num", type=int, default=64, help="how many (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images (default 0)")
+    parser.add_argument("--out", help="the PNG (default RUN/samples-SEED.png)")
+
+
+def _sample(parsed):
+    from tfdiscrete import runs
+
+    print(f"wrote {runs.sample(parsed.run, num=parsed.num, seed=parsed.seed, out=parsed.out)}")
+
+
+def _add_export(commands):
+    parser = _add(
+        commands,
+        "export",
+        _export,
+        "Write a finished run's model as the next version of a TF Serving folder.",
+        "  tfdiscrete export runs/digits-0001 models/digits      # models/digits/1, then 2, ...\n"
+        "  saved_model_cli show --dir models/digits/1 --all",
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder that 'tfdiscrete train' wrote")
+    parser.add_argument("directory", metavar="DIR", help="the folder of all versions; made if it is not there")
+
+
+def _export(parsed):
+    from tfdiscrete import runs
+
+    path = runs.export(parsed.run, parsed.directory)
+    print(
+        f"wrote {path}\nlook at it: saved_model_cli show --dir {path} --all\nserve it:   tfdiscrete serve {path.parent}"
+    )
+
+
+def _add_serve(commands):
+    parser = _add(
+        commands,
+        "serve",
+        _serve,
+        "Serve a run or a SavedModel over HTTP, with TF Serving's REST requests (needs the 'serve' extra).",
+        "  tfdiscrete serve runs/digits-0001 --port 8080\n"
+        "  curl localhost:8080/v1/models/digits-0001            # is it ready?",
+    )
+    parser.add_argument("model", metavar="RUN_OR_SAVED_MODEL", help="a run, or a folder BASE with BASE/VERSION/")
+    parser.add_argument("--name", help="the model's name in the address (default: the folder's name)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+
+
+def _serve(parsed):
+    from tfdiscrete.serving import serve
+
+    path = Path(parsed.model)
+    serve({parsed.name or path.resolve().name: path}, host=parsed.host, port=parsed.port)
+
+
+def _add_experiment(commands):
+    parser = _add(
+        commands,
+        "experiment",
+        _experiment,
+        "Reproduce a table of a paper, with the published numbers beside ours.",
+        "  tfdiscrete experiment binarized_mnist --out results",
+    )
+    parser.add_argument("name", metavar="NAME", help="which one: binarized_mnist")
+    parser.add_argument("--out", default="results", help="where the tables go (default results)")
+    parser.add_argument(
+        "--runs", default="runs", help="where the runs' folders go; unfinished ones go on (default runs)"
+    )
+
+
+def _experiment(parsed):
+    from tfdiscrete import experiments
+
+    for path in experiments.get(parsed.name)(out=parsed.out, runs_folder=parsed.runs):
+        print(f"wrote {path}")

@@ -1,0 +1,81 @@
+"""Everything that is needed to repeat a run."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from tfdiscrete import estimators, priors
+from tfdiscrete.errors import InputError, check_count, check_name, check_positive
+from tfdiscrete.models import NETWORKS
+from tfdiscrete.objectives import likelihoods
+from tfdiscrete.training import data
+
+
+def _option(default, help_text: str, choices=None):
+    """A field with what the command line says of it."""
+    return field(default=default, metadata={"help": help_text, "choices": None if choices is None else tuple(choices)})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings of `train`; each is an option of `tfdiscrete train`, with underscores as dashes.
+
+    Raises:
+        InputError: for an unknown name or a number outside its range.
+    """
+
+    dataset: str = _option("digits", "which data set", data.NAMES)
+    binarize: str = _option("threshold", "how grey pixels become bits", data.BINARIZATIONS)
+    likelihood: str = _option("bernoulli", "what the decoder's output means", likelihoods.REGISTRY)
+    encoder: str = _option("mlp", "the networks each way: linear, mlp (300), mlp2 (512-256) or conv", NETWORKS)
+    estimator: str = _option(
+        "straight_through_gumbel_softmax", "how the gradient passes through the samples", estimators.REGISTRY
+    )
+    prior: str = _option("fixed", "fixed (uniform) or learned", priors.REGISTRY)
+    num_latents: int = _option(20, "latent variables, N")
+    num_categories: int = _option(10, "categories of each, K")
+    epochs: int = _option(300, "passes over the training data")
+    batch_size: int = _option(100, "examples in a step")
+    learning_rate: float = _option(1e-3, "Adam's")
+    temperature: float = _option(1.0, "at the first step; only relaxations have one")
+    temperature_min: float = _option(0.1, "the annealed temperature's floor")
+    anneal_rate: float = _option(1e-5, "temperature decays by exp(-rate) each step")
+    anneal_every: int = _option(1000, "steps between two updates of the temperature")
+    seed: int = _option(0, "of the weights, the order and the noise")
+
+    def __post_init__(self):
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            if option.metadata["choices"] is not None:
+                check_name(option.name, value, option.metadata["choices"])
+            elif option.type == "int" or option.type is int:
+                check_count(option.name, value, 0 if option.name == "seed" else 1)
+            elif option.name != "anneal_rate":
+                check_positive(option.name, value)
+        if not 0.0 <= self.anneal_rate < float("inf"):
+            raise InputError(f"anneal_rate must be at least 0. Received: anneal_rate={self.anneal_rate!r}.")
+        if self.temperature_min > self.temperature:
+            raise InputError(
+                f"temperature_min must be at most temperature={self.temperature}. "
+                f"Received: temperature_min={self.temperature_min}."
+            )
+        if self.likelihood == "bernoulli" and self.binarize == "none" and self.dataset != "binarized_mnist":
+            raise InputError(
+                "the Bernoulli likelihood is a density of bits only. Received: binarize='none' with grey data; use "
+                "binarize='threshold' or 'sample', or likelihood='gaussian' or 'categorical'."
+            )
+
+    def to_json(self) -> dict:
+        """A dictionary of plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, entries: dict) -> "RunConfig":
+        """The inverse of `to_json`; raises `InputError` for an entry that is not a setting."""
+        known = {option.name for option in dataclasses.fields(cls)}
+        if unknown := set(entries) - known:
+            raise InputError(f"unknown settings {sorted(unknown)} in a config. Known: {', '.join(sorted(known))}.")
+        return cls(**entries)
+
+    def __str__(self):
+        return json.dumps(self.to_json())

@@ -1,0 +1,105 @@
+"""The figures of a trained model on held-out data."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete.errors import check_name
+from tfdiscrete.metrics import active_latents, codes_used, distinct_codes
+from tfdiscrete.models import DiscreteVAE
+from tfdiscrete.objectives import discrete_bounds, relaxed_elbo
+from tfdiscrete.ops import fold_in
+from tfdiscrete.runs.folder import RunFolder
+from tfdiscrete.training import data
+
+IMPORTANCE_SAMPLES = 100
+RELAXED_SAMPLES = 10
+
+
+def evaluate(run: str | os.PathLike, *, split: str = "test") -> dict:
+    """Evaluates a finished run's model.
+
+    Args:
+        run: its folder.
+        split: "train", "valid" or "test".
+
+    Returns:
+        What `evaluate_model` returns.
+
+    Raises:
+        InputError: if there is no finished run.
+    """
+    check_name("split", split, ("train", "valid", "test"))
+    folder = RunFolder(run).require_finished()
+    config = folder.read_config()
+    dataset = data.load(config.dataset, binarize=config.binarize, seed=config.seed)
+    return evaluate_model(folder.load_model(), getattr(dataset, split).x)
+
+
+def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_size: int = 50) -> dict:
+    """Bounds in nats per example, and how the latent variables are used.
+
+    Args:
+        model: trained.
+        x: `[n, *data]`.
+        seed: of the samples.
+        batch_size: examples at a time, each with 100 samples.
+
+    Returns:
+        A dictionary of plain numbers. `discrete_elbo` = -(rate + distortion), from 100 hard samples an example, and
+        `iwae_100`, with its standard error over examples, are bounds on log p(x). `codes_used` counts the categories
+        of active variables that are some example's likeliest. `relaxed_elbo`, the mean of relaxed
+        samples at the present temperature beside the categorical KL, is not; it is None without a temperature.
+    """
+    bounds = tf.function(lambda batch, seed: _bounds(model, batch, seed), jit_compile=True)
+    columns: dict[str, list[np.ndarray]] = {}
+    for number, start in enumerate(range(0, len(x), batch_size)):
+        batch = tf.constant(x[start : start + batch_size])
+        for name, values in bounds(batch, fold_in([seed, 0], number)).items():
+            columns.setdefault(name, []).append(values.numpy())
+    means = {name: float(np.concatenate(values).mean()) for name, values in columns.items()}
+    importance = np.concatenate(columns["iwae_100"])
+    outputs = model.predict(x, batch_size=500, verbose=0)
+    latents, categories = outputs["probabilities"].shape[1:]
+    active = active_latents(outputs["probabilities"])
+    return {
+        "discrete_elbo": means["discrete_elbo"],
+        "relaxed_elbo": means.get("relaxed_elbo"),
+        "iwae_100": means["iwae_100"],
+        "iwae_100_stderr": float(importance.std(ddof=1) / np.sqrt(len(importance))) if len(importance) > 1 else None,
+        "rate": means["rate"],
+        "distortion": means["distortion"],
+        "active_units": int(active.sum()),
+        "num_latents": latents,
+        "codes_used": codes_used(outputs["index"][:, active], categories),
+        "num_codes": latents * categories,
+        "distinct_codes": distinct_codes(outputs["index"]),
+        "num_examples": len(x),
+    }
+
+
+def _bounds(model: DiscreteVAE, x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    q = model.posterior(x)
+
+    def log_likelihood(z):
+        return model.log_likelihood(x, z)
+
+    bounds = discrete_bounds(q, model.prior, log_likelihood, seed=seed, num_samples=IMPORTANCE_SAMPLES, kl=model.kl)
+    figures = {
+        "discrete_elbo": bounds.elbo,
+        "iwae_100": bounds.importance_weighted,
+        "rate": bounds.rate,
+        "distortion": bounds.distortion,
+    }
+    if hasattr(model.estimator, "current_temperature"):
+        figures["relaxed_elbo"] = relaxed_elbo(
+            q,
+            model.prior,
+            log_likelihood,
+            seed=seed,
+            num_samples=RELAXED_SAMPLES,
+            temperature=model.estimator.current_temperature(),
+            kl=model.kl,
+        )
+    return figures

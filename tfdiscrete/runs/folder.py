@@ -1,0 +1,138 @@
+"""The folder of one run, and what state it is in.
+
+config.json            the settings and the versions; written first
+backup/                the last two epochs' backups
+tensorboard/           logs
+model.keras  saved_model/1/  reconstructions.png  samples.png
+metrics.json           written last: a run without it is unfinished
+"""
+
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+
+from tfdiscrete.errors import InputError
+from tfdiscrete.models import DiscreteVAE
+from tfdiscrete.runs.config import RunConfig
+
+_PACKAGES = ("tfdiscrete", "tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+class RunFolder:
+    """Paths and files of a run.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.backup = self.path / "backup"
+        self.tensorboard = self.path / "tensorboard"
+        self.model = self.path / "model.keras"
+        self.saved_model = self.path / "saved_model"
+        self.reconstructions = self.path / "reconstructions.png"
+        self.samples = self.path / "samples.png"
+        self._config = self.path / "config.json"
+        self._metrics = self.path / "metrics.json"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self._config.is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it also ended."""
+        return self.is_run and self._metrics.is_file()
+
+    def require_finished(self) -> "RunFolder":
+        """Returns itself; raises `InputError` unless a finished run is here."""
+        if not self.is_run:
+            raise InputError(f"{self.path} holds no run: there is no config.json. Make one with 'tfdiscrete train'.")
+        if not self.is_finished:
+            raise InputError(
+                f"{self.path} holds an unfinished run. Finish it with 'tfdiscrete train --out {self.path} --resume'."
+            )
+        return self
+
+    def begin(self, config: RunConfig, *, overwrite: bool) -> None:
+        """Makes the folder and writes the config.
+
+        Raises:
+            InputError: if something else is there: a run without `overwrite`, or any other files.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not self.is_run:
+                raise InputError(f"{self.path} exists and is not a run. Choose another folder with --out.")
+            if not overwrite:
+                raise InputError(
+                    f"{self.path} holds another run. Use --resume to continue it, --overwrite to replace it, or "
+                    "another --out."
+                )
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_config(config)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Writes the settings, and the versions that they ran with."""
+        versions = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+        write_json(self._config, {"config": config.to_json(), "versions": versions})
+
+    def read_config(self) -> RunConfig:
+        """The settings; raises `InputError` where they cannot be read."""
+        return RunConfig.from_json(self.read_record()["config"])
+
+    def read_record(self) -> dict:
+        """`config.json`: the settings under "config", the versions under "versions"."""
+        try:
+            record = json.loads(self._config.read_text())
+            return {"config": record["config"], "versions": record["versions"]}
+        except (OSError, KeyError, json.JSONDecodeError) as error:
+            raise InputError(f"{self._config} cannot be read ({type(error).__name__}: {error}).") from error
+
+    def write_metrics(self, metrics: dict) -> None:
+        """Writes the figures; the run is then finished."""
+        write_json(self._metrics, metrics)
+
+    def read_metrics(self) -> dict:
+        """The figures of a finished run."""
+        return json.loads(self._metrics.read_text())
+
+    def reopen(self) -> None:
+        """Marks a finished run as unfinished, to train it further: its figures and its export go."""
+        self._metrics.unlink(missing_ok=True)
+        shutil.rmtree(self.saved_model, ignore_errors=True)
+
+    def save_model(self, model: DiscreteVAE) -> None:
+        """Writes `model.keras`, beside and then renamed."""
+        partial = self.path / "partial.keras"
+        model.save(partial)
+        os.replace(partial, self.model)
+
+    def load_model(self) -> DiscreteVAE:
+        """The trained model; raises `InputError` where it cannot be read."""
+        try:
+            return keras.saving.load_model(self.model)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.model} cannot be read ({str(error).splitlines()[0]}).") from error
+
+
+def next_free_folder(parent: Path, name: str) -> Path:
+    """`parent/name-NNNN` with the first number that is free."""
+    number = 1
+    while (parent / f"{name}-{number:04d}").exists():
+        number += 1
+    return parent / f"{name}-{number:04d}"
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Writes JSON beside `path` and renames it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(partial, path)

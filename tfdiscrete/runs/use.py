@@ -1,0 +1,49 @@
+"""What to do with a finished run: draw from it, export it."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfdiscrete.errors import check_count
+from tfdiscrete.runs.folder import RunFolder
+from tfdiscrete.serving.export import export_saved_model
+from tfdiscrete.training.pictures import samples_figure, save_figure
+
+
+def sample(run: str | os.PathLike, *, num: int = 64, seed: int = 0, out: str | os.PathLike | None = None) -> Path:
+    """Draws images from a finished run's model and writes them as one picture.
+
+    Args:
+        run: its folder.
+        num: how many images.
+        seed: the same seed gives the same images.
+        out: the PNG; by default `samples-SEED.png` in the run's folder.
+
+    Returns:
+        The picture's path.
+
+    Raises:
+        InputError: if there is no finished run, or `num` is below 1.
+    """
+    check_count("num", num)
+    check_count("seed", seed, 0)
+    folder = RunFolder(run).require_finished()
+    images = folder.load_model().sample(num, tf.constant([seed & 0x7FFFFFFF, 1])).numpy()
+    return save_figure(samples_figure(images), out or folder.path / f"samples-{seed}.png")
+
+
+def export(run: str | os.PathLike, directory: str | os.PathLike) -> Path:
+    """Writes a finished run's model as the next version of a TF Serving folder.
+
+    Args:
+        run: its folder.
+        directory: the folder of all versions.
+
+    Returns:
+        `directory/VERSION`.
+
+    Raises:
+        InputError: if there is no finished run.
+    """
+    return export_saved_model(RunFolder(run).require_finished().load_model(), directory)

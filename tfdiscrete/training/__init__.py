@@ -1,0 +1,16 @@
+"""What surrounds `fit`: data, annealing, and the callbacks that keep, show and log a training run."""
+
+from tfdiscrete.training.annealing import ExponentialAnnealing
+from tfdiscrete.training.backup import EpochBackup, restore_backup
+from tfdiscrete.training.batches import ShuffledBatches
+from tfdiscrete.training.progress import EpochProgress
+from tfdiscrete.training.summaries import LatentSummaries
+
+__all__ = [
+    "EpochBackup",
+    "EpochProgress",
+    "ExponentialAnnealing",
+    "LatentSummaries",
+    "ShuffledBatches",
+    "restore_backup",
+]

@@ -1,0 +1,59 @@
+"""Mini-batches whose order is a function of the seed and the epoch alone, so that a resumed run repeats it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete.errors import InputError, check_count
+
+
+class ShuffledBatches(keras.callbacks.Callback):
+    """A `tf.data.Dataset` over an array in memory, and the callback that tells it the epoch.
+
+    Every epoch passes over each example once, in its own order; the last batch may be smaller.
+
+    Example:
+
+        batches = ShuffledBatches(images, batch_size=100, seed=0)
+        model.fit(batches.dataset, epochs=10, callbacks=[batches])
+
+    Args:
+        x: `[n, ...]`, all finite.
+        batch_size: examples in a batch.
+        seed: of the order.
+
+    Raises:
+        InputError: for an empty array, or one with NaN or infinite values.
+    """
+
+    def __init__(self, x: np.ndarray, *, batch_size: int, seed: int):
+        super().__init__()
+        check_count("batch_size", batch_size)
+        check_finite(x)
+        if not len(x):
+            raise InputError(f"training needs at least one example. Received: data of shape {x.shape}.")
+        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.dataset = self._make_dataset(tf.constant(x), batch_size, seed)
+
+    def _make_dataset(self, data, batch_size, seed):
+        size = data.shape[0]
+
+        def one_epoch(_):
+            seeds = tf.random.experimental.stateless_fold_in([seed & 0x7FFFFFFF, 0], self._epoch)
+            order = tf.random.experimental.stateless_shuffle(tf.range(size), seeds)
+            starts = tf.data.Dataset.range(0, size, batch_size)
+            return starts.map(lambda start: tf.gather(data, order[start : start + batch_size]))
+
+        batches = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
+        return batches.apply(tf.data.experimental.assert_cardinality(-(-size // batch_size))).prefetch(8)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch.assign(epoch)
+
+
+def check_finite(x: np.ndarray) -> None:
+    """Raises `InputError` with the place of the first NaN or infinite value of `x`, if there is one."""
+    bad = ~np.isfinite(x)
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(f"the data must be finite. Received: {x[place]} at index {place}, {bad.sum()} such values.")

@@ -1,0 +1,54 @@
+"""TensorBoard pictures of a model with discrete latents, while it trains."""
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete.metrics import active_latents, codes_used, latent_usage
+from tfdiscrete.training.pictures import figure_tensor, reconstructions_figure, samples_figure, usage_figure
+
+
+class LatentSummaries(keras.callbacks.Callback):
+    """Writes reconstructions, samples from the prior and latent usage for a few held-out images.
+
+    Args:
+        folder: TensorBoard's.
+        x: `[B, H, W]`, images that the model is not trained on; the first 20 are shown.
+        every: epochs between two writings; the last epoch is always written.
+    """
+
+    def __init__(self, folder: str | os.PathLike, x: np.ndarray, *, every: int):
+        super().__init__()
+        self.folder = str(folder)
+        self.x = x[:1000]
+        self.every = max(every, 1)
+
+    def on_train_begin(self, logs=None):
+        self._writer = tf.summary.create_file_writer(self.folder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        outputs = self.model.predict(self.x, batch_size=500, verbose=0)
+        probabilities, index = outputs["probabilities"], outputs["index"]
+        categories = probabilities.shape[-1]
+        active = active_latents(probabilities)
+        samples = self.model.sample(36, tf.constant([0, epoch])).numpy()
+        pictures = {
+            "reconstructions": reconstructions_figure(self.x[:20], outputs["reconstruction"][:20]),
+            "samples": samples_figure(samples),
+            "latent_usage": usage_figure(latent_usage(index, categories)),
+        }
+        with self._writer.as_default(step=epoch + 1):
+            for name, figure in pictures.items():
+                tf.summary.image(name, figure_tensor(figure))
+            tf.summary.scalar("active_units", active.sum())
+            tf.summary.scalar("codes_used", codes_used(index[:, active], categories))
+            if hasattr(self.model.estimator, "current_temperature"):
+                tf.summary.scalar("temperature", self.model.estimator.current_temperature())
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
