@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from tfdiscrete.errors import InputError
+from tfdiscrete.errors import InputError, check_name, unknown_name
 from tfdiscrete.version import __version__
 
 _EPILOG = """\
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 2 for input that the user can mend, 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        parsed = _parser(arguments).parse_args(arguments)
+        parsed = _parse(arguments)
         _import_tensorflow_quietly()
         parsed.command(parsed)
     except InputError as error:
@@ -49,6 +49,26 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"tfdiscrete: {interruption or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"tfdiscrete: error: {message}. See '{self.prog} --help'.\n")
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parses, and names the nearest command or option for one that does not exist."""
+    parser = _parser(arguments)
+    if arguments and not arguments[0].startswith("-"):
+        check_name("command", arguments[0], _COMMANDS)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown and unknown[0].startswith("-"):
+        raise unknown_name("option", unknown[0], parsed.options)
+    if unknown:
+        parser.error(f"unexpected arguments: {' '.join(unknown)}")
+    return parsed
 
 
 def _import_tensorflow_quietly():
@@ -66,7 +86,7 @@ def _import_tensorflow_quietly():
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tfdiscrete",
         description="Train, look at, export and serve models with discrete latent variables.",
         epilog=_EPILOG,
@@ -74,12 +94,11 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tfdiscrete {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_train(commands, described=arguments[:1] == ["train"])
-    _add_evaluate(commands)
-    _add_sample(commands)
-    _add_export(commands)
-    _add_serve(commands)
-    _add_experiment(commands)
+    for name, add in _COMMANDS.items():
+        command = add(commands)
+        if name == "train" and arguments[:1] == ["train"]:
+            _add_settings(command)
+        command.set_defaults(options=list(command._option_string_actions))
     return parser
 
 
@@ -90,15 +109,23 @@ def _add(commands, name: str, command, summary: str, epilog: str = "") -> argpar
         description=summary,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(command=command)
     return parser
 
 
-def _add_train(commands, *, described: bool):
+def _add_train(commands) -> argparse.ArgumentParser:
     parser = _add(commands, "train", _train, "Train a discrete VAE and write its run folder.", _TRAIN_EPILOG)
-    if not described:
-        return
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
+    run.add_argument("--resume", action="store_true", help="continue the run in --out; only --epochs may differ")
+    run.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser):
+    """Describes the settings; only for a command line that is about them, since it imports TensorFlow."""
     _import_tensorflow_quietly()
     from tfdiscrete.runs import RunConfig
 
@@ -112,16 +139,13 @@ def _add_train(commands, *, described: bool):
             metavar="NAME" if choices else "NUMBER",
             help=f"{option.metadata['help']}{': ' + ', '.join(choices) if choices else ''} (default {option.default})",
         )
-    run = parser.add_argument_group("run")
-    run.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
-    run.add_argument("--resume", action="store_true", help="continue the run in --out; only --epochs may differ")
-    run.add_argument("--overwrite", action="store_true", help="replace the run in --out")
 
 
 def _train(parsed):
     from tfdiscrete import runs
 
-    settings = {k: v for k, v in vars(parsed).items() if k not in ("command", "out", "resume", "overwrite")}
+    own = ("command", "options", "out", "resume", "overwrite")
+    settings = {name: value for name, value in vars(parsed).items() if name not in own}
     if parsed.resume and parsed.overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
     folder = runs.train(settings, parsed.out, resume=parsed.resume, overwrite=parsed.overwrite)
@@ -129,7 +153,7 @@ def _train(parsed):
     print(runs.next_steps(folder))
 
 
-def _add_evaluate(commands):
+def _add_evaluate(commands) -> argparse.ArgumentParser:
     parser = _add(
         commands,
         "evaluate",
@@ -139,6 +163,7 @@ def _add_evaluate(commands):
     )
     parser.add_argument("run", metavar="RUN", help="the folder that 'tfdiscrete train' wrote")
     parser.add_argument("--split", default="test", help="train, valid or test (default test)")
+    return parser
 
 
 def _evaluate(parsed):
@@ -155,7 +180,7 @@ def _print_figures(metrics: dict, title: str):
     Console().print(metrics_table(metrics, title))
 
 
-def _add_sample(commands):
+def _add_sample(commands) -> argparse.ArgumentParser:
     parser = _add(
         commands,
         "sample",
@@ -167,6 +192,7 @@ def _add_sample(commands):
     parser.add_argument("--num", type=int, default=64, help="how many (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same images (default 0)")
     parser.add_argument("--out", help="the PNG (default RUN/samples-SEED.png)")
+    return parser
 
 
 def _sample(parsed):
@@ -175,7 +201,7 @@ def _sample(parsed):
     print(f"wrote {runs.sample(parsed.run, num=parsed.num, seed=parsed.seed, out=parsed.out)}")
 
 
-def _add_export(commands):
+def _add_export(commands) -> argparse.ArgumentParser:
     parser = _add(
         commands,
         "export",
@@ -186,6 +212,7 @@ def _add_export(commands):
     )
     parser.add_argument("run", metavar="RUN", help="the folder that 'tfdiscrete train' wrote")
     parser.add_argument("directory", metavar="DIR", help="the folder of all versions; made if it is not there")
+    return parser
 
 
 def _export(parsed):
@@ -197,7 +224,7 @@ def _export(parsed):
     )
 
 
-def _add_serve(commands):
+def _add_serve(commands) -> argparse.ArgumentParser:
     parser = _add(
         commands,
         "serve",
@@ -210,6 +237,7 @@ def _add_serve(commands):
     parser.add_argument("--name", help="the model's name in the address (default: the folder's name)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+    return parser
 
 
 def _serve(parsed):
@@ -219,7 +247,7 @@ def _serve(parsed):
     serve({parsed.name or path.resolve().name: path}, host=parsed.host, port=parsed.port)
 
 
-def _add_experiment(commands):
+def _add_experiment(commands) -> argparse.ArgumentParser:
     parser = _add(
         commands,
         "experiment",
@@ -232,6 +260,7 @@ def _add_experiment(commands):
     parser.add_argument(
         "--runs", default="runs", help="where the runs' folders go; unfinished ones go on (default runs)"
     )
+    return parser
 
 
 def _experiment(parsed):
@@ -239,3 +268,14 @@ def _experiment(parsed):
 
     for path in experiments.get(parsed.name)(out=parsed.out, runs_folder=parsed.runs):
         print(f"wrote {path}")
+
+
+# In the order of --help.
+_COMMANDS = {
+    "train": _add_train,
+    "evaluate": _add_evaluate,
+    "sample": _add_sample,
+    "export": _add_export,
+    "serve": _add_serve,
+    "experiment": _add_experiment,
+}

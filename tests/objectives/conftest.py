@@ -33,7 +33,11 @@ class TinyModel(NamedTuple):
         logits = np.einsum("snk,nkd->sd", CODES, self.weights)
         signs = 2 * self.x - 1
         log_likelihood = -np.logaddexp(0.0, -signs * logits[:, None]).sum(-1)
-        return log_likelihood + np.log((CODES * PRIOR).sum(-1)).sum(-1)[:, None]
+        return log_likelihood + self.log_prior()[:, None]
+
+    def log_prior(self):
+        """log p(z) of all codes, [9]."""
+        return np.log((CODES * PRIOR).sum(-1)).sum(-1)
 
     def log_evidence(self):
         """log p(x), [B]."""
@@ -47,6 +51,11 @@ class TinyModel(NamedTuple):
         """sum_z q(z) (log p(x, z) - log q(z)), [B]."""
         log_q = self.log_q(logits)
         return (np.exp(log_q) * (self.log_joint() - log_q)).sum(0)
+
+    def rate(self, logits):
+        """KL(q || p), [B]."""
+        log_q = self.log_q(logits)
+        return (np.exp(log_q) * (log_q - self.log_prior()[:, None])).sum(0)
 
     def posterior_logits(self):
         """Log marginals of p(z|x), [B, 2, 3]: those of the posterior itself where it factorizes."""
@@ -68,6 +77,18 @@ def factorizing_model(model):
     weights[0, :, 2:] = 0.0
     weights[1, :, :2] = 0.0
     return model._replace(weights=weights)
+
+
+@pytest.fixture
+def replicated_model(model):
+    """The model with its second example 20,000 times, for averages over independent draws."""
+    return model._replace(x=np.broadcast_to(model.x[1], (20_000, 4)))
+
+
+@pytest.fixture
+def replicated_logits(logits):
+    """The posterior of that example as often."""
+    return np.broadcast_to(logits[1], (20_000, 2, 3))
 
 
 @pytest.fixture

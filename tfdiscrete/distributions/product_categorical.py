@@ -108,7 +108,8 @@ class ProductCategorical(tfd.Distribution):
 
 @tfd.RegisterKL(ProductCategorical, ProductCategorical)
 def _kl_product_categorical(q: ProductCategorical, p: ProductCategorical, name=None) -> tf.Tensor:
-    """KL(q || p) in nats, `[*batch]`; the batch shapes broadcast."""
+    """KL(q || p) in nats, `[*batch]`, in q's dtype; the batch shapes broadcast."""
     with tf.name_scope(name or "kl_product_categorical"):
         log_q = q.log_probabilities
-        return tf.reduce_sum(tf.exp(log_q) * (log_q - p.log_probabilities), axis=[-2, -1])
+        log_p = tf.cast(p.log_probabilities, q.dtype)
+        return tf.reduce_sum(tf.exp(log_q) * (log_q - log_p), axis=[-2, -1])

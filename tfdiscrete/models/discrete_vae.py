@@ -90,20 +90,21 @@ class DiscreteVAE(keras.Model):
             self.build(encoder.input_shape)
 
     def build(self, input_shape) -> None:
-        if self.built:
+        if self.built:  # type: ignore[has-type]
             return
-        if not self.encoder.built:
-            self.encoder.build(input_shape)
-        logits_shape = tuple(self.encoder.compute_output_shape(input_shape))
+        logits_shape = _output_shape(self.encoder, input_shape)
         if len(logits_shape) != 3 or None in logits_shape[1:]:
             raise InputError(
                 "the encoder must output logits [B, N, K], with N and K static (end it with a Reshape((N, K))). "
                 f"Received: an output of shape {logits_shape}."
             )
         if not self.decoder.built:
-            self.decoder.build(logits_shape)
-        self.estimator.build(logits_shape)
-        self.prior.build(logits_shape[1:])
+            _output_shape(self.decoder, logits_shape)
+        # Those of a loaded model were built with their configs.
+        if not self.estimator.built:
+            self.estimator.build(logits_shape)
+        if not self.prior.built:
+            self.prior.build(logits_shape[1:])
         self.logits_shape = logits_shape
         self.built = True
 
@@ -146,6 +147,7 @@ class DiscreteVAE(keras.Model):
 
     def posterior(self, x) -> ProductCategorical:
         """q(z|x), with batch `[B]` and event `[N, K]`, in float32 at least."""
+        self._build_for(x)
         logits = self.encoder(x)
         return ProductCategorical(logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32))
 
@@ -247,7 +249,13 @@ class DiscreteVAE(keras.Model):
                 "DiscreteVAE learns from x alone. Received: labels or sample weights; call fit(x), or map the "
                 "data set to its images."
             )
+        self._build_for(x)
         return x
+
+    def _build_for(self, x):
+        # Networks without static input shapes are built by the first data, which Keras leaves to the traced step.
+        if not self.built:
+            self.build((None, *x.shape[1:]))
 
     def _check_parameters(self, x, parameters):
         expected = self.likelihood.parameter_shape(tuple(x.shape[1:]))
@@ -278,3 +286,10 @@ class DiscreteVAE(keras.Model):
         for part in ("encoder", "decoder", "estimator", "prior", "likelihood"):
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
+
+
+def _output_shape(network: keras.Model, input_shape) -> tuple[int | None, ...]:
+    """The shape of the network's output; a symbolic call finds that of a subclassed network, and builds it."""
+    if getattr(network, "inputs", None):
+        return tuple(network.compute_output_shape(input_shape))
+    return tuple(network(keras.KerasTensor((None, *input_shape[1:]))).shape)

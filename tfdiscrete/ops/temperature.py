@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfdiscrete.errors import InputError, check_positive
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
-Temperature: TypeAlias = float | Schedule
+Temperature: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 def check_temperature(temperature: Temperature) -> Temperature:

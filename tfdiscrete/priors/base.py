@@ -14,7 +14,7 @@ class Prior(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        """log p(z), `[..., N, K]` to `[...]`, extended to the simplex where a relaxed estimator is used."""
+        """log p(z), `[..., N, K]` to `[...]` in z's dtype, extended to the simplex for relaxed estimators."""
 
     @abc.abstractmethod
     def sample(self, num_samples, seed: tf.Tensor) -> tf.Tensor:
@@ -33,7 +33,7 @@ class IndependentPrior(Prior):
         """The `ProductCategorical`, with batch `[]` and event `[N, K]`."""
 
     def log_prob(self, z):
-        return self.distribution().log_prob(z)
+        return tf.cast(self.distribution().log_prob(z), z.dtype)
 
     def sample(self, num_samples, seed):
         return self.distribution().sample(num_samples, seed=seed)

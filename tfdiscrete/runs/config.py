@@ -27,11 +27,11 @@ class RunConfig:
     dataset: str = _option("digits", "which data set", data.NAMES)
     binarize: str = _option("threshold", "how grey pixels become bits", data.BINARIZATIONS)
     likelihood: str = _option("bernoulli", "what the decoder's output means", likelihoods.REGISTRY)
-    encoder: str = _option("mlp", "the networks each way: linear, mlp (300), mlp2 (512-256) or conv", NETWORKS)
+    encoder: str = _option("mlp", "the networks; mlp has 300 hidden units each way, mlp2 512 and 256", NETWORKS)
     estimator: str = _option(
         "straight_through_gumbel_softmax", "how the gradient passes through the samples", estimators.REGISTRY
     )
-    prior: str = _option("fixed", "fixed (uniform) or learned", priors.REGISTRY)
+    prior: str = _option("fixed", "p(z); fixed is uniform", priors.REGISTRY)
     num_latents: int = _option(20, "latent variables, N")
     num_categories: int = _option(10, "categories of each, K")
     epochs: int = _option(300, "passes over the training data")

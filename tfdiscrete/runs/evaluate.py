@@ -52,7 +52,7 @@ def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_si
         of active variables that are some example's likeliest. `relaxed_elbo`, the mean of relaxed
         samples at the present temperature beside the categorical KL, is not; it is None without a temperature.
     """
-    bounds = tf.function(lambda batch, seed: _bounds(model, batch, seed), jit_compile=True)
+    bounds = tf.function(lambda batch, seed: _bounds(model, batch, seed), jit_compile=True, autograph=False)
     columns: dict[str, list[np.ndarray]] = {}
     for number, start in enumerate(range(0, len(x), batch_size)):
         batch = tf.constant(x[start : start + batch_size])

@@ -1,5 +1,9 @@
 """What a person reads at the end of a run."""
 
+import shutil
+import sys
+from pathlib import Path
+
 from rich.table import Table
 
 from tfdiscrete.runs.folder import RunFolder
@@ -43,6 +47,8 @@ def _nats(value: float) -> str:
 def next_steps(folder: RunFolder) -> str:
     """What was written where, and what to run next."""
     path = folder.path
+    # Commands to paste: without an activated environment they need the path that this one was called by.
+    here = "" if shutil.which("tfdiscrete") else f"{Path(sys.argv[0]).parent}/"
     return "\n".join(
         [
             f"Written to {path}/",
@@ -52,8 +58,8 @@ def next_steps(folder: RunFolder) -> str:
             "  saved_model/1/                     signatures encode, decode, sample; needs TensorFlow alone",
             "  tensorboard/                       curves, pictures and latent usage",
             "Next:",
-            f"  tensorboard --logdir {path}/tensorboard",
-            f"  tfdiscrete sample {path} --num 100",
-            f"  tfdiscrete serve {path}",
+            f"  {here}tensorboard --logdir {path}/tensorboard",
+            f"  {here}tfdiscrete sample {path} --num 100",
+            f"  {here}tfdiscrete serve {path}        (needs the extra: pip install 'tfdiscrete[serve]')",
         ]
     )

@@ -160,7 +160,8 @@ def _fit(model, config, folder: RunFolder, dataset, batches: ShuffledBatches, co
         progress.close()
     seconds = time.perf_counter() - start
     steps = int(model.optimizer.iterations.numpy()) - steps
-    return {"train_seconds": round(seconds, 1), "steps_per_second": round(steps / seconds, 1)}
+    # A resumed run was timed in part: timed_steps says how much.
+    return {"train_seconds": round(seconds, 1), "timed_steps": steps, "steps_per_second": round(steps / seconds, 1)}
 
 
 def _write_results(model: DiscreteVAE, config: RunConfig, folder: RunFolder, dataset, timing: dict) -> None:

@@ -1,6 +1,7 @@
 """From a trained model to an answer over HTTP: SavedModels in TF Serving's layout, and a server for them."""
 
 from tfdiscrete.serving.export import export_saved_model
-from tfdiscrete.serving.server import find_model, predict, serve
+from tfdiscrete.serving.rest import predict
+from tfdiscrete.serving.server import find_model, serve
 
 __all__ = ["export_saved_model", "find_model", "predict", "serve"]

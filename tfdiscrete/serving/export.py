@@ -67,7 +67,6 @@ def _archive(model: DiscreteVAE) -> keras.export.ExportArchive:
         return {"samples": model.sample(n, seed)}
 
     archive = keras.export.ExportArchive()
-    archive.track(model)
     # The first endpoint also becomes `serving_default`.
     archive.add_endpoint("encode", encode, [tf.TensorSpec([None, *data_shape], tf.float32, name="x")])
     archive.add_endpoint("decode", decode, [tf.TensorSpec([None, latents, categories], tf.float32, name="code")])

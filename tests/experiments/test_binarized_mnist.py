@@ -1,0 +1,41 @@
+import dataclasses
+import json
+
+import pytest
+
+from tfdiscrete import cli, experiments
+from tfdiscrete.errors import InputError
+from tfdiscrete.experiments import binarized_mnist
+from tfdiscrete.runs import RunConfig
+
+
+def test_the_table_is_made_from_finished_runs_and_continues_others(tmp_path, monkeypatch):
+    def small(row):
+        return RunConfig(epochs=1, num_latents=2, num_categories=3, **binarized_mnist.SETTINGS[row])
+
+    monkeypatch.setattr(binarized_mnist, "config_of", small)
+    paths = binarized_mnist.run(out=tmp_path / "results", runs_folder=tmp_path / "runs")
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/metrics.json")}
+    assert binarized_mnist.run(out=tmp_path / "results", runs_folder=tmp_path / "runs") == paths
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    rows = json.loads(paths[0].read_text())["rows"]
+    assert [row["row"] for row in rows] == list(binarized_mnist.SETTINGS)
+    table = paths[1].read_text()
+    for row in rows:
+        assert f"| {-row['metrics']['discrete_elbo']:.2f} |" in table
+    assert "105.36" in table
+    assert "103.62" in table
+
+
+@pytest.mark.parametrize("row", binarized_mnist.SETTINGS)
+def test_the_command_beside_a_row_gives_its_config(row):
+    config = binarized_mnist.config_of(row)
+    command = binarized_mnist.command(config.to_json())
+    parsed = vars(cli._parser(["train"]).parse_args(command.split()[1:]))
+    given = {field.name: parsed[field.name] for field in dataclasses.fields(RunConfig)}
+    assert RunConfig(**given) == config
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(InputError, match="unknown experiment 'mnist'"):
+        experiments.get("mnist")
