@@ -107,14 +107,14 @@ def test_kl_of_equal_distributions_is_zero_for_logits_that_differ_by_a_constant(
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_samples_are_one_hot_and_have_the_codes_frequencies(dtype):
-    logits, count = random_logits(2, 3), 100_000
-    sample = ProductCategorical(tf.constant(logits, dtype)).sample(count, seed=[1, 2])
+    logits, count = tf.constant(random_logits(2, 3), dtype), 20_000
+    sample = ProductCategorical(logits).sample(count, seed=[1, 2])
     assert sample.dtype == dtype
     sample = tf.cast(sample, tf.float64).numpy()
     np.testing.assert_array_equal(np.unique(sample), [0.0, 1.0])
     np.testing.assert_array_equal(sample.sum(-1), np.ones((count, 2)))
     index = sample.argmax(-1) @ [3, 1]
-    pi = scipy.special.softmax(logits, axis=-1)
+    pi = scipy.special.softmax(tf.cast(logits, tf.float64), axis=-1)
     expected = count * np.outer(pi[0], pi[1]).ravel()
     assert scipy.stats.chisquare(np.bincount(index, minlength=9), expected).pvalue > 1e-3
 

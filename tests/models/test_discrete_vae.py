@@ -17,6 +17,11 @@ from tfdiscrete.objectives import Categorical, Gaussian, likelihoods
 ESTIMATORS = sorted(estimators.REGISTRY)
 LIKELIHOODS = sorted(likelihoods.REGISTRY)
 PIXELS, LATENTS, CATEGORIES = 8, 2, 3
+DESCRIBED = {  # what the tests' names call a likelihood
+    **{name: name for name in LIKELIHOODS},
+    "four levels": Categorical(4),
+    "wide gaussian": Gaussian(0.3),
+}
 CODES = np.eye(CATEGORIES)[list(itertools.product(range(CATEGORIES), repeat=LATENTS))]  # [9, 2, 3]
 
 
@@ -139,7 +144,7 @@ class TestFit:
         independent = scipy.stats.bernoulli(x.mean(0)).entropy().sum()
         assert after < independent
 
-    @pytest.mark.parametrize("likelihood", [*LIKELIHOODS, Categorical(4), Gaussian(0.3)], ids=str)
+    @pytest.mark.parametrize("likelihood", DESCRIBED.values(), ids=DESCRIBED)
     def test_loss_falls_under_every_likelihood(self, likelihood):
         x, vae = bits(), make_vae("mlp", likelihood=likelihood)
         before = evaluate(vae, x)["loss"]
@@ -149,8 +154,7 @@ class TestFit:
 
     @pytest.mark.parametrize("name", ["mlp2", "conv"])
     def test_images_are_learned(self, name):
-        x, vae = bits().reshape(-1, 4, 2), make_vae("mlp2", data_shape=(4, 2))
-        x = np.repeat(np.repeat(x, 2, axis=1), 4, axis=2)
+        x = np.repeat(np.repeat(bits().reshape(-1, 4, 2), 2, axis=1), 4, axis=2)
         vae = make_vae(name, data_shape=(8, 8), optimizer=keras.optimizers.Adam(1e-3))
         before = evaluate(vae, x)["loss"]
         fit(vae, x, epochs=5)
@@ -240,7 +244,7 @@ class TestSteps:
         x = bits(47)
         vae, single = make_vae(steps=steps), make_vae(steps=1)
         history, expected = fit(vae, x, epochs=2), fit(single, x, epochs=2)
-        assert int(vae.optimizer.iterations) == int(vae.counter) == int(vae.estimator.step) == 2 * 5
+        assert {int(v) for v in (vae.optimizer.iterations, vae.counter, vae.estimator.step)} == {2 * 5}
         for key, values in expected.items():
             np.testing.assert_allclose(history[key], values, rtol=1e-5)
         for one, other in zip(weights(vae), weights(single), strict=True):
@@ -346,6 +350,12 @@ class TestEstimatorsOwnVariables:
             ):
                 np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
+    def test_so_they_are_where_the_first_batch_builds_the_model(self):
+        vae = DiscreteVAE(SubclassedEncoder(), SubclassedDecoder(), estimator=self.Learner(), seed=3)
+        vae.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        fit(vae, bits(10))
+        assert float(vae.estimator.own) == pytest.approx(1.0 - 0.1 * 2 * (1.0 - 3.0))
+
 
 class TestEvaluate:
     @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -371,6 +381,12 @@ class TestEvaluate:
         for one, other in zip(weights(vae), before, strict=True):
             np.testing.assert_array_equal(one, other)
 
+    def test_every_batch_has_noise_of_its_own(self):
+        x, vae = np.repeat(bits(1), 30, axis=0), make_vae()
+        means = [evaluate(vae, x[:examples], batch_size=10)["loss"] for examples in (10, 20, 30)]
+        batches = np.diff([0.0, *np.multiply(means, [10, 20, 30])]) / 10
+        assert np.ptp(batches) > 0.01
+
     def test_importance_weighted_bound_rises_towards_the_evidence(self):
         x = np.repeat(bits(1), 5000, axis=0)
         vae = make_vae()
@@ -386,7 +402,7 @@ class TestEvaluate:
 
 
 class TestPredict:
-    @pytest.mark.parametrize("likelihood", [*LIKELIHOODS, Categorical(4)], ids=str)
+    @pytest.mark.parametrize("likelihood", DESCRIBED.values(), ids=DESCRIBED)
     def test_outputs_are_those_of_the_networks(self, likelihood):
         x, vae = bits(), make_vae(likelihood=likelihood)
         result = vae.predict(x, batch_size=16, verbose=0)
@@ -465,6 +481,18 @@ class TestSaving:
         assert json.dumps(loaded.get_config()) == json.dumps(vae.get_config())
         assert (loaded.seed, loaded.kl, loaded.likelihood.min_scale) == (11, "sampled", 0.3)
         assert type(loaded.prior) is priors.Learned
+
+    def test_automatic_compilation_suits_the_place_where_the_model_is_loaded(self, tmp_path):
+        x, vae = bits(48), make_vae(jit_compile="auto", steps="auto")
+        fit(vae, x)
+        vae.save(tmp_path / "vae.keras")
+        loaded = keras.saving.load_model(tmp_path / "vae.keras")
+        assert (loaded.jit_compile, loaded.steps_per_execution) == (True, 32)
+        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+            replicated = keras.saving.load_model(tmp_path / "vae.keras")
+        assert (replicated.jit_compile, replicated.steps_per_execution) == (False, 1)
+        fit(replicated, x, batch_size=12)
+        assert replicated.counter.numpy() == 5 + 4
 
     @pytest.mark.parametrize(("jit_compile", "steps"), [(True, 7), (False, 1)])
     def test_compilation_is_that_of_the_saved_model(self, jit_compile, steps, tmp_path):

@@ -20,7 +20,7 @@ from tfdiscrete.objectives import (
     likelihoods,
     negative_elbo,
 )
-from tfdiscrete.ops import gumbel_max, step_seed
+from tfdiscrete.ops import fold_in, gumbel_max, step_seed
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.models")
@@ -120,6 +120,7 @@ class DiscreteVAE(keras.Model):
         """
         if kwargs.get("loss") is not None:
             raise InputError("DiscreteVAE brings its own loss, the negative ELBO: compile it without `loss`.")
+        self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
         super().compile(
             optimizer=optimizer,
@@ -129,11 +130,8 @@ class DiscreteVAE(keras.Model):
         )
 
     def get_compile_config(self):
-        return {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "jit_compile": self.jit_compile,
-            "steps_per_execution": self.steps_per_execution,
-        }
+        # As they were given: what "auto" stands for depends on where the model is loaded.
+        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), **self._compile_choices}
 
     def compile_from_config(self, config):
         self.compile(**{**config, "optimizer": keras.saving.deserialize_keras_object(config["optimizer"])})
@@ -228,8 +226,10 @@ class DiscreteVAE(keras.Model):
 
     def test_step(self, data):
         x = self._data_alone(data)
-        # Evaluation has its own stream of noise, and leaves the training's where it is.
-        bound = self.negative_elbo(x, seed=step_seed(self.seed + 1, self.counter.value), training=False)
+        # Evaluation has its own stream of noise, and leaves the training's where it is. The examples counted so far,
+        # which Keras sets back before each evaluation, tell the batches apart.
+        seed = fold_in(step_seed(self.seed + 1, self.counter.value), self.loss_tracker.count.value)
+        bound = self.negative_elbo(x, seed=seed, training=False)
         return self._report(x, bound)
 
     def _report(self, x, bound: NegativeElbo):
