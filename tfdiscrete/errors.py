@@ -5,6 +5,7 @@ Every check states what was expected and what was received; where a name is wron
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
 
 
@@ -32,14 +33,14 @@ def check_name(kind: str, received: str, known: Iterable[str]) -> str:
 
 
 def check_positive(name: str, value: float) -> float:
-    """Returns `value` if it is a positive finite number; raises `InputError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    """Returns `value`, a Python number, if it is positive and finite; raises `InputError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
         raise InputError(f"{name} must be a positive finite number. Received: {name}={value!r}.")
-    return value
+    return value if isinstance(value, int) else float(value)
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> int:
-    """Returns `value` if it is an integer of at least `minimum`; raises `InputError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    """Returns `value`, a Python integer, if it is at least `minimum`; raises `InputError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
         raise InputError(f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}.")
-    return value
+    return int(value)

@@ -13,10 +13,10 @@ SCHEDULE = keras.optimizers.schedules.ExponentialDecay(2.0, decay_steps=10, deca
 # layer -> cases of (options, input shape, output shape, non-trainable weights)
 CASES = {
     "GumbelSoftmax": [
-        ({}, (4, 3), (4, 3), 1),
-        ({"hard": True, "temperature": 0.3}, (4, 2, 3), (4, 2, 3), 1),
-        ({"inference": "probabilities", "seed": 5}, (2, 2, 2, 3), (2, 2, 2, 3), 1),
-        ({"inference": "sample", "temperature": SCHEDULE, "name": "codes"}, (4, 1), (4, 1), 1),
+        ({}, (4, 3), (4, 3), 2),
+        ({"hard": True, "temperature": 0.3}, (4, 2, 3), (4, 2, 3), 2),
+        ({"inference": "probabilities", "seed": 5}, (2, 2, 2, 3), (2, 2, 2, 3), 2),
+        ({"inference": "sample", "temperature": SCHEDULE, "name": "codes"}, (4, 1), (4, 1), 2),
     ],
 }
 ALL_CASES = [pytest.param(name, *case, id=f"{name}-{i}") for name in NAMES for i, case in enumerate(CASES[name])]

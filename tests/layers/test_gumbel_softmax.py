@@ -89,7 +89,7 @@ class TestTraining:
         for _ in range(3):
             scheduled(LOGITS, training=True)
             scheduled(LOGITS, training=False)
-        assert scheduled.counter.numpy() == 3
+        assert scheduled.step.numpy() == 3
         constant = GumbelSoftmax(2.0 * 0.5**3, seed=7)
         constant.build(LOGITS.shape)
         constant.counter.assign(3)
@@ -145,12 +145,16 @@ class TestInference:
         assert (np.abs(mean - hard(LOGITS)[0]) < 4.5 * error).all()
 
     @pytest.mark.parametrize("hard", [True, False])
-    def test_sample_is_that_of_training_and_leaves_the_counter(self, hard):
+    def test_sample_draws_as_training_does_and_leaves_the_schedule(self, hard):
         layer = GumbelSoftmax(0.5, hard=hard, inference="sample", seed=7)
-        y = layer(LOGITS)
-        assert layer.counter.numpy() == 0
-        np.testing.assert_array_equal(layer(LOGITS, training=True), y)
-        assert layer.counter.numpy() == 1
+        twin = GumbelSoftmax(0.5, hard=hard, seed=7)
+        np.testing.assert_array_equal(layer(LOGITS), twin(LOGITS, training=True))
+        assert (layer.step.numpy(), twin.step.numpy()) == (0, 1)
+
+    def test_samples_of_one_prediction_differ_between_its_batches(self):
+        model = keras.Sequential([keras.Input((4, 3)), GumbelSoftmax(0.5, inference="sample", seed=7)])
+        y = model.predict(np.zeros((20, 4, 3), "float32"), batch_size=10, verbose=0)
+        assert (y[:10] != y[10:]).any()
 
     def test_predict_and_evaluate_do_not_train(self):
         model = functional(seed=7)

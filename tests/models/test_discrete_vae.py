@@ -393,7 +393,7 @@ class TestEvaluate:
         kernel, bias = vae.decoder.get_weights()
         pixel_logits = CODES.reshape(9, -1) @ kernel + bias
         evidence = scipy.special.logsumexp(-np.logaddexp(0.0, -(2 * x[0] - 1) * pixel_logits).sum(-1)) - np.log(9)
-        draws = [vae.importance_weighted_bound(x, seed=[s, 1], num_samples=s).numpy() for s in (1, 4, 64)]
+        draws = [vae.bounds(x, seed=[s, 1], num_samples=s).importance_weighted.numpy() for s in (1, 4, 64)]
         means, errors = [d.mean() for d in draws], np.array([d.std() for d in draws]) / np.sqrt(len(x))
         assert (np.diff(means) > 4.5 * np.hypot(errors[1:], errors[:-1])).all()
         assert means[0] == pytest.approx(-sum(exact(vae, x))[0], abs=4.5 * errors[0])

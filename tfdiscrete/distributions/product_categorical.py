@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.ops import gumbel_max, gumbel_noise, gumbel_softmax
+from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb
 
 tfd = tfp.distributions
 
@@ -64,18 +64,10 @@ class ProductCategorical(tfd.Distribution):
         return y
 
     def relax(self, seed, num_samples: int, temperature) -> tf.Tensor:
-        return gumbel_softmax(self.perturb(seed, num_samples), temperature)
-
-    def perturb(self, seed, num_samples: int) -> tf.Tensor:
-        """Normalized logits plus Gumbel noise, `[S, *batch, N, K]`; the arg max of each row is an exact sample."""
-        shape = tf.concat([[num_samples], tf.shape(self._logits)], axis=0)
-        perturbed = self.log_probabilities + gumbel_noise(shape, seed, dtype=self.dtype)
-        return tf.ensure_shape(perturbed, [num_samples, *self._logits.shape])
+        return gumbel_softmax(perturb(self._logits, num_samples, seed), temperature)
 
     def _sample_n(self, n, seed=None):
-        seed = tfp.random.sanitize_seed(seed)
-        shape = tf.concat([[n], tf.shape(self._logits)], axis=0)
-        return gumbel_max(self.log_probabilities + gumbel_noise(shape, seed, dtype=self.dtype))
+        return tf.cast(gumbel_max(perturb(self._logits, n, tfp.random.sanitize_seed(seed))), self.dtype)
 
     def _log_prob(self, value):
         return tf.reduce_sum(tf.cast(value, self.dtype) * self.log_probabilities, axis=[-2, -1])

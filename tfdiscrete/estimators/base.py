@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.ops import gumbel_max, gumbel_noise
+from tfdiscrete.ops import gumbel_max, perturb
 
 Cost = Callable[[tf.Tensor], tf.Tensor]
 Reduce = Callable[[tf.Tensor], tf.Tensor]
@@ -122,10 +122,7 @@ class Estimator(keras.layers.Layer, abc.ABC):
 
     def hard_sample(self, q: Family, seed: tf.Tensor) -> tf.Tensor:
         """Exact one-hot samples by Gumbel-max, `[S, *batch, N, K]`, without a gradient."""
-        shape = tf.concat([[self.num_samples], tf.shape(q.logits)], axis=0)
-        log_pi = tf.nn.log_softmax(q.logits, axis=-1)
-        hard = gumbel_max(log_pi + gumbel_noise(shape, seed, dtype=q.logits.dtype))
-        return tf.ensure_shape(hard, [self.num_samples, *q.logits.shape])
+        return tf.cast(gumbel_max(perturb(q.logits, self.num_samples, seed)), q.logits.dtype)
 
     def update(self, estimate: Estimate) -> None:
         """Advances the step and the running statistics; call once per training step, after `estimate`."""

@@ -33,7 +33,8 @@ class Enumeration(Estimator):
     needs = frozenset({"hard"})
 
     def __init__(self, max_terms: int = 4096, **kwargs):
-        kwargs.pop("num_samples", None)
+        if "num_samples" in kwargs:
+            raise InputError("Enumeration draws no samples: leave num_samples out.")
         super().__init__(**kwargs)
         self.max_terms = check_count("max_terms", max_terms)
 

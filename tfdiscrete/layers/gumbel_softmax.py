@@ -28,8 +28,8 @@ class GumbelSoftmax(keras.layers.Layer):
 
     While training each call draws new noise: relaxed samples on the simplex, or with `hard=True` exact one-hot
     samples whose gradient is the relaxed sample's. At inference the rule is chosen by `inference`. The layer's
-    counter of training calls and its seed are saved with it, so that a restored model goes on with new noise, and
-    drives a scheduled temperature; replicas of a `tf.distribute` strategy draw different noise.
+    seed, its count of draws and its count of training calls, which drives a scheduled temperature, are saved with
+    it, so that a restored model goes on with new noise. Replicas of a `tf.distribute` strategy draw different noise.
 
     Example:
 
@@ -76,15 +76,8 @@ class GumbelSoftmax(keras.layers.Layer):
     def build(self, input_shape):
         if len(input_shape) < 1 or not input_shape[-1]:
             raise InputError(f"logits must have shape [..., K] with K >= 1 static. Received: shape {input_shape}.")
-        self.counter = self.add_weight(
-            name="counter",
-            shape=(),
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
+        self.counter = self._add_count("counter")
+        self.step = self._add_count("step")
         self.built = True
 
     def call(self, inputs, training=False):
@@ -95,13 +88,26 @@ class GumbelSoftmax(keras.layers.Layer):
         return gumbel_max(inputs)
 
     def _sample(self, logits, training):
-        count = self.counter.value
-        noise = gumbel_noise(tf.shape(logits), step_seed(self.seed, count), dtype=tf.float32)
-        log_y = gumbel_softmax(tf.cast(logits, tf.float32) + noise, temperature_at(self.temperature, count))
+        seed = step_seed(self.seed, self.counter.value)
+        noise = gumbel_noise(tf.shape(logits), seed, dtype=tf.float32)
+        temperature = temperature_at(self.temperature, self.step.value)
+        log_y = gumbel_softmax(tf.cast(logits, tf.float32) + noise, temperature)
+        self.counter.assign_add(1)
         if training:
-            self.counter.assign_add(1)
+            self.step.assign_add(1)
         soft = tf.ensure_shape(tf.exp(log_y), logits.shape)
         return straight_through(gumbel_max(log_y), soft) if self.hard else soft
+
+    def _add_count(self, name):
+        return self.add_weight(
+            name=name,
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape

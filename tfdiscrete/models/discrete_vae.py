@@ -15,10 +15,12 @@ from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.objectives import (
     KL_CHOICES,
+    Bounds,
     NegativeElbo,
-    importance_weighted_bound,
+    discrete_bounds,
     likelihoods,
     negative_elbo,
+    relaxed_elbo,
 )
 from tfdiscrete.ops import fold_in, gumbel_max, step_seed
 
@@ -191,14 +193,27 @@ class DiscreteVAE(keras.Model):
             training=training,
         )
 
-    def importance_weighted_bound(self, x, *, seed, num_samples: int) -> tf.Tensor:
-        """A draw of the importance-weighted bound on log p(x), `[B]`, nats; hard samples."""
-        return importance_weighted_bound(
+    def bounds(self, x, *, seed, num_samples: int) -> Bounds:
+        """The discrete ELBO and the importance-weighted bound on log p(x), for data `[B, *data]`; hard samples."""
+        return discrete_bounds(
             self.posterior(x),
             self.prior,
             lambda z: self.log_likelihood(x, z),
             seed=seed,
             num_samples=num_samples,
+            kl=self.kl,
+        )
+
+    def relaxed_elbo(self, x, *, seed, num_samples: int, temperature) -> tf.Tensor:
+        """The ELBO at relaxed samples, `[B]`, for data `[B, *data]`: not a bound."""
+        return relaxed_elbo(
+            self.posterior(x),
+            self.prior,
+            lambda z: self.log_likelihood(x, z),
+            seed=seed,
+            num_samples=num_samples,
+            temperature=temperature,
+            kl=self.kl,
         )
 
     # Training.
@@ -227,8 +242,8 @@ class DiscreteVAE(keras.Model):
     def test_step(self, data):
         x = self._data_alone(data)
         # Evaluation has its own stream of noise, and leaves the training's where it is. The examples counted so far,
-        # which Keras sets back before each evaluation, tell the batches apart.
-        seed = fold_in(step_seed(self.seed + 1, self.counter.value), self.loss_tracker.count.value)
+        # which Keras sets back before each evaluation, tell the batches apart; no training step has a negative number.
+        seed = fold_in(step_seed(self.seed, -1 - self.counter.value), self.loss_tracker.count.value)
         bound = self.negative_elbo(x, seed=seed, training=False)
         return self._report(x, bound)
 

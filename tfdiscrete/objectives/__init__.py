@@ -3,7 +3,6 @@
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.objectives.elbo import KL_CHOICES, NegativeElbo, negative_elbo
 from tfdiscrete.objectives.evaluation import Bounds, discrete_bounds, relaxed_elbo
-from tfdiscrete.objectives.importance import importance_weighted_bound
 from tfdiscrete.objectives.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "Likelihood",
     "NegativeElbo",
     "discrete_bounds",
-    "importance_weighted_bound",
     "likelihoods",
     "negative_elbo",
     "relaxed_elbo",

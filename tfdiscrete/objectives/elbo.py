@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfdiscrete.errors import check_name
 from tfdiscrete.estimators import Estimate, Estimator
 
 KL_CHOICES = ("analytic", "sampled")
@@ -56,6 +57,8 @@ def negative_elbo(
     Returns:
         A `NegativeElbo`.
     """
+
+    check_name("kl", kl, KL_CHOICES)
 
     def expectation(cost) -> Estimate:
         return estimator.estimate(q, cost, seed=seed, context=context, training=training)

@@ -1,4 +1,9 @@
-"""The figures that a trained posterior is judged by: discrete bounds, and the relaxed one for comparison."""
+"""The figures that a trained posterior is judged by: discrete bounds, and the relaxed one for comparison.
+
+    L_S = E log (1/S) sum_s p(x, z_s) / q(z_s|x),    L_1 = ELBO <= L_S <= L_{S+1} <= log p(x)
+
+Yuri Burda, Roger Grosse, Ruslan Salakhutdinov (2016), "Importance Weighted Autoencoders", arXiv 1509.00519.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

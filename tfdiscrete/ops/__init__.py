@@ -1,6 +1,6 @@
 """Pure tensor functions: noise, the simplex, straight-through values. Nothing here holds state."""
 
-from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax
+from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax, perturb
 from tfdiscrete.ops.logspace import log_mean_exp
 from tfdiscrete.ops.random import fold_in, split_seed, step_seed, uniform
 from tfdiscrete.ops.straight_through import straight_through, with_gradient_of
@@ -11,6 +11,7 @@ __all__ = [
     "gumbel_noise",
     "gumbel_softmax",
     "log_mean_exp",
+    "perturb",
     "split_seed",
     "step_seed",
     "straight_through",

@@ -31,6 +31,25 @@ def gumbel_noise(shape, seed, *, dtype=tf.float32) -> tf.Tensor:
     return tf.cast(-tf.math.log(-tf.math.log(uniform(shape, seed, dtype=wide))), dtype)
 
 
+def perturb(logits: tf.Tensor, num_samples, seed) -> tf.Tensor:
+    """Normalized logits plus Gumbel noise: the arg max of each row is an exact sample.
+
+    Half types are computed in float32 and stay there: rounded noise would tie, and ties go to the first category.
+
+    Args:
+        logits: `[..., K]`.
+        num_samples: `S`; may be a tensor.
+        seed: int32 `[2]`.
+
+    Returns:
+        `[S, ..., K]`, float64 for float64 and float32 otherwise.
+    """
+    wide = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+    shape = tf.concat([[num_samples], tf.shape(wide)], axis=0)
+    perturbed = tf.nn.log_softmax(wide, axis=-1) + gumbel_noise(shape, seed, dtype=wide.dtype)
+    return tf.ensure_shape(perturbed, [num_samples if isinstance(num_samples, int) else None, *wide.shape])
+
+
 def gumbel_max(perturbed: tf.Tensor) -> tf.Tensor:
     """The one-hot arg max of perturbed logits `[..., K]`; no gradient. Ties go to the first.
 

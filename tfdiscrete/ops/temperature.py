@@ -3,6 +3,7 @@
 Schedules are Keras's own (`keras.optimizers.schedules.LearningRateSchedule`): callables of the step that serialize.
 """
 
+import numbers
 from typing import TypeAlias
 
 import keras
@@ -18,8 +19,8 @@ def check_temperature(temperature: Temperature) -> Temperature:
     """Returns a positive number, or a schedule, as it is; raises `InputError` for anything else."""
     if isinstance(temperature, Schedule):
         return temperature
-    if isinstance(temperature, (int, float)):
-        return check_positive("temperature", temperature)
+    if isinstance(temperature, numbers.Real):
+        return check_positive("temperature", temperature)  # type: ignore[arg-type]
     raise InputError(
         "temperature must be a positive number or a keras.optimizers.schedules.LearningRateSchedule of the step. "
         f"Received: temperature={temperature!r}."

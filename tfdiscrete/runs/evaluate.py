@@ -8,7 +8,6 @@ import tensorflow as tf
 from tfdiscrete.errors import check_name
 from tfdiscrete.metrics import active_latents, codes_used, distinct_codes
 from tfdiscrete.models import DiscreteVAE
-from tfdiscrete.objectives import discrete_bounds, relaxed_elbo
 from tfdiscrete.ops import fold_in
 from tfdiscrete.runs.folder import RunFolder
 from tfdiscrete.training import data
@@ -80,12 +79,7 @@ def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_si
 
 
 def _bounds(model: DiscreteVAE, x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    q = model.posterior(x)
-
-    def log_likelihood(z):
-        return model.log_likelihood(x, z)
-
-    bounds = discrete_bounds(q, model.prior, log_likelihood, seed=seed, num_samples=IMPORTANCE_SAMPLES, kl=model.kl)
+    bounds = model.bounds(x, seed=seed, num_samples=IMPORTANCE_SAMPLES)
     figures = {
         "discrete_elbo": bounds.elbo,
         "iwae_100": bounds.importance_weighted,
@@ -93,13 +87,6 @@ def _bounds(model: DiscreteVAE, x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.T
         "distortion": bounds.distortion,
     }
     if hasattr(model.estimator, "current_temperature"):
-        figures["relaxed_elbo"] = relaxed_elbo(
-            q,
-            model.prior,
-            log_likelihood,
-            seed=seed,
-            num_samples=RELAXED_SAMPLES,
-            temperature=model.estimator.current_temperature(),
-            kl=model.kl,
-        )
+        temperature = model.estimator.current_temperature()
+        figures["relaxed_elbo"] = model.relaxed_elbo(x, seed=seed, num_samples=RELAXED_SAMPLES, temperature=temperature)
     return figures
