@@ -8,6 +8,8 @@ import math
 import numbers
 from collections.abc import Iterable
 
+import numpy as np
+
 
 class InputError(ValueError):
     """Raised for input that the caller can correct; the command line prints it on one line and exits with 2."""
@@ -39,8 +41,22 @@ def check_positive(name: str, value: float) -> float:
     return value if isinstance(value, int) else float(value)
 
 
-def check_count(name: str, value: int, minimum: int = 1) -> int:
-    """Returns `value`, a Python integer, if it is at least `minimum`; raises `InputError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
-        raise InputError(f"{name} must be an integer of at least {minimum}. Received: {name}={value!r}.")
+def check_count(name: str, value: int, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
+    """Returns `value`, a Python integer, if it is from `minimum` to `maximum`; raises `InputError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not minimum <= value <= maximum:
+        limit = f" and at most {maximum}" if value is not True and isinstance(value, int) and value > maximum else ""
+        raise InputError(f"{name} must be an integer of at least {minimum}{limit}. Received: {name}={value!r}.")
     return int(value)
+
+
+def check_seed(seed: int) -> int:
+    """Returns `seed`, a Python integer, if it is from 0 to 2^62 - 1; raises `InputError` otherwise."""
+    return check_count("seed", seed, 0, 2**62 - 1)
+
+
+def check_finite(x: np.ndarray) -> None:
+    """Raises `InputError` with the place of the first NaN or infinite value of `x`, if there is one."""
+    bad = ~np.isfinite(x)
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(f"the data must be finite. Received: {x[place]} at index {place}, {bad.sum()} such values.")

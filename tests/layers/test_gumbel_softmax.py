@@ -92,7 +92,7 @@ class TestTraining:
         assert scheduled.step.numpy() == 3
         constant = GumbelSoftmax(2.0 * 0.5**3, seed=7)
         constant.build(LOGITS.shape)
-        constant.counter.assign(3)
+        constant.step.assign(3)
         np.testing.assert_allclose(
             scheduled(LOGITS, training=True), constant(LOGITS, training=True), rtol=1e-5, atol=1e-7
         )
@@ -122,7 +122,7 @@ class TestTraining:
 
         noise = [(np.log(y) - np.log(PROBABILITIES)).ravel() for y in (*step(), *step())]
         assert abs(np.corrcoef(noise) - np.eye(4)).max() < 4.5 / np.sqrt(LOGITS.size)
-        assert layer.counter.numpy() == 2
+        assert layer.step.numpy() == 2
 
 
 class TestInference:
@@ -145,11 +145,17 @@ class TestInference:
         assert (np.abs(mean - hard(LOGITS)[0]) < 4.5 * error).all()
 
     @pytest.mark.parametrize("hard", [True, False])
-    def test_sample_draws_as_training_does_and_leaves_the_schedule(self, hard):
+    def test_sample_draws_from_the_law_of_training_and_leaves_its_noise(self, hard):
         layer = GumbelSoftmax(0.5, hard=hard, inference="sample", seed=7)
+        logits = np.broadcast_to(LOGITS[0], (20_000, 4, 3))
+        index = tf.argmax(layer(logits), axis=-1).numpy()
+        frequencies = np.stack([(index == category).mean(axis=0) for category in range(3)], axis=-1)
+        error = np.sqrt(PROBABILITIES[0] * (1 - PROBABILITIES[0]) / 20_000)
+        assert (abs(frequencies - PROBABILITIES[0]) < 4.5 * error).all()
+        assert (layer(logits).numpy() != layer(logits).numpy()).any()
+        assert layer.step.numpy() == 0
         twin = GumbelSoftmax(0.5, hard=hard, seed=7)
-        np.testing.assert_array_equal(layer(LOGITS), twin(LOGITS, training=True))
-        assert (layer.step.numpy(), twin.step.numpy()) == (0, 1)
+        np.testing.assert_array_equal(layer(LOGITS, training=True), twin(LOGITS, training=True))
 
     def test_samples_of_one_prediction_differ_between_its_batches(self):
         model = keras.Sequential([keras.Input((4, 3)), GumbelSoftmax(0.5, inference="sample", seed=7)])
@@ -162,7 +168,7 @@ class TestInference:
         x = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
         assert_one_hot(model.predict(x, verbose=0))
         model.evaluate(x, np.zeros((8, 4, 3)), verbose=0)
-        assert model.layers[-1].counter.numpy() == 0
+        assert model.layers[-1].step.numpy() == 0
 
 
 class TestUse:
@@ -188,7 +194,7 @@ class TestUse:
             y = layer(100.0 * logits, training=True)
         gradient = tape.gradient(y, logits, output_gradients=tf.cast(LOGITS, y.dtype))
         assert y.dtype == layer.compute_dtype == layer(LOGITS, training=False).dtype
-        assert layer.counter.dtype == "int64"
+        assert layer.step.dtype == "int64"
         assert np.isfinite(gradient).all()
         np.testing.assert_allclose(tf.reduce_sum(tf.cast(y, tf.float32), axis=-1), 1.0, atol=0.02)
 
@@ -239,7 +245,7 @@ class TestSaving:
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         assert loaded.layers[-1].seed == model.layers[-1].seed
-        assert loaded.layers[-1].counter.numpy() == 3
+        assert loaded.layers[-1].step.numpy() == 3
         following = loaded(x, training=True).numpy()
         np.testing.assert_array_equal(following, model(x, training=True))
         assert all((following != draw).any() for draw in draws)

@@ -25,7 +25,15 @@ def test_it_survives_json():
         ({"learning_rate": 0.0}, "learning_rate must be"),
         ({"anneal_rate": -1e-5}, "anneal_rate must be at least 0"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
-        ({"binarize": "none"}, "the Bernoulli likelihood is a density of bits only"),
+        ({"binarize": "none"}, "the Bernoulli likelihood is for bits and the others for grey"),
+        (
+            {"likelihood": "gaussian", "binarize": "sample"},
+            "the Bernoulli likelihood is for bits and the others for grey",
+        ),
+        ({"likelihood": "categorical", "dataset": "binarized_mnist"}, "the others for grey values"),
+        ({"seed": 2**62}, "seed must be an integer of at least 0 and at most"),
+        ({"batch_size": 10**20}, "batch_size must be an integer of at least 1 and at most 2147483647"),
+        ({"anneal_rate": "x"}, "anneal_rate must be at least 0"),
     ],
 )
 def test_a_bad_setting_says_what_would_work(settings, message):

@@ -165,7 +165,7 @@ def test_without_a_folder_the_first_free_number_is_taken(tmp_path):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "categorical"])
 def test_every_network_and_likelihood_trains(encoder, likelihood):
     config = runs.RunConfig(encoder=encoder, likelihood=likelihood, num_latents=2, num_categories=3)
-    x = data.load("digits", binarize="threshold").train.x[:200]
+    x = data.load("digits", binarize=config.binarization).train.x[:200]
     model = make_model(config, x.shape[1:])
     losses = model.fit(x, batch_size=100, epochs=8, verbose=0).history["loss"]
     assert np.isfinite(losses).all()

@@ -58,6 +58,9 @@ class Estimator(keras.layers.Layer, abc.ABC):
     any_reduce: bool = False
     """Whether a `reduce` other than the mean over samples is supported."""
 
+    has_temperature: bool = False
+    """Whether there is a `current_temperature()`, and a constructor argument `temperature`."""
+
     def __init__(self, num_samples: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.num_samples = check_count("num_samples", num_samples)

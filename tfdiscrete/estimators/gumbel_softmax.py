@@ -38,6 +38,7 @@ class GumbelSoftmax(Estimator):
 
     needs = frozenset({"relaxed", "gradient"})
     any_reduce = True
+    has_temperature = True
 
     def __init__(self, temperature: Temperature = 1.0, num_samples: int = 1, **kwargs):
         super().__init__(num_samples=num_samples, **kwargs)

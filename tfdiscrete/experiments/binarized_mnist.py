@@ -29,7 +29,6 @@ def config_of(row: str) -> RunConfig:
     """The settings of one row of the table."""
     return RunConfig(
         dataset="binarized_mnist",
-        binarize="none",
         num_latents=20,
         num_categories=10,
         epochs=300,

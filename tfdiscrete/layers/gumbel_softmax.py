@@ -6,11 +6,10 @@ Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with G
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_name
-from tfdiscrete.ops import gumbel_max, gumbel_noise, gumbel_softmax, step_seed, straight_through
+from tfdiscrete.errors import InputError, check_name, check_seed
+from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb, random_base, step_seed, straight_through
 from tfdiscrete.ops.temperature import (
     Temperature,
     check_temperature,
@@ -28,8 +27,9 @@ class GumbelSoftmax(keras.layers.Layer):
 
     While training each call draws new noise: relaxed samples on the simplex, or with `hard=True` exact one-hot
     samples whose gradient is the relaxed sample's. At inference the rule is chosen by `inference`. The layer's
-    seed, its count of draws and its count of training calls, which drives a scheduled temperature, are saved with
-    it, so that a restored model goes on with new noise. Replicas of a `tf.distribute` strategy draw different noise.
+    seed and its count of training calls, which makes the noise new and drives a scheduled temperature, are saved with
+    it, so that a restored model goes on where it was. Replicas of a `tf.distribute` strategy draw different noise. Two
+    layers with one seed draw the same noise: give each its own, or none.
 
     Example:
 
@@ -70,14 +70,14 @@ class GumbelSoftmax(keras.layers.Layer):
         self.temperature = check_temperature(deserialize_temperature(temperature))
         self.hard = hard
         self.inference = check_name("inference rule", inference, INFERENCE)
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self.seed = random_base() if seed is None else check_seed(seed)
         self.supports_masking = True
 
     def build(self, input_shape):
         if len(input_shape) < 1 or not input_shape[-1]:
             raise InputError(f"logits must have shape [..., K] with K >= 1 static. Received: shape {input_shape}.")
-        self.counter = self._add_count("counter")
         self.step = self._add_count("step")
+        self.inference_draws = self._add_count("inference_draws")
         self.built = True
 
     def call(self, inputs, training=False):
@@ -88,14 +88,11 @@ class GumbelSoftmax(keras.layers.Layer):
         return gumbel_max(inputs)
 
     def _sample(self, logits, training):
-        seed = step_seed(self.seed, self.counter.value)
-        noise = gumbel_noise(tf.shape(logits), seed, dtype=tf.float32)
-        temperature = temperature_at(self.temperature, self.step.value)
-        log_y = gumbel_softmax(tf.cast(logits, tf.float32) + noise, temperature)
-        self.counter.assign_add(1)
-        if training:
-            self.step.assign_add(1)
-        soft = tf.ensure_shape(tf.exp(log_y), logits.shape)
+        count, purpose = (self.step, "layer") if training else (self.inference_draws, "layer at inference")
+        perturbed = perturb(logits, 1, step_seed(self.seed, count.value, purpose))[0]
+        log_y = gumbel_softmax(perturbed, temperature_at(self.temperature, self.step.value))
+        count.assign_add(1)
+        soft = tf.exp(log_y)
         return straight_through(gumbel_max(log_y), soft) if self.hard else soft
 
     def _add_count(self, name):

@@ -49,5 +49,6 @@ def latent_usage(index, num_categories: int) -> np.ndarray:
 
 
 def distinct_codes(index) -> int:
-    """The number of different whole codes, `[B, N]` rows, in a data set."""
-    return len(np.unique(np.asarray(index), axis=0))
+    """The number of different whole codes, `[B, N]` rows, in a data set; hand it the active variables' alone."""
+    index = np.asarray(index)
+    return len(np.unique(index, axis=0)) if index.shape[1] else min(len(index), 1)

@@ -6,13 +6,15 @@ Diederik P. Kingma, Max Welling (2014), "Auto-Encoding Variational Bayes", arXiv
 Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
 """
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdiscrete import estimators, priors
 from tfdiscrete.distributions import ProductCategorical
-from tfdiscrete.errors import InputError, check_name
+from tfdiscrete.errors import InputError, check_name, check_seed
 from tfdiscrete.objectives import (
     KL_CHOICES,
     Bounds,
@@ -22,7 +24,9 @@ from tfdiscrete.objectives import (
     negative_elbo,
     relaxed_elbo,
 )
-from tfdiscrete.ops import fold_in, gumbel_max, step_seed
+from tfdiscrete.ops import fold_in, gumbel_max, random_base, step_seed
+
+_LONGEST_EXECUTION = 32
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.models")
@@ -49,7 +53,7 @@ class DiscreteVAE(keras.Model):
         estimator: an `Estimator`, or its name with default settings.
         prior: a `Prior`, or its name.
         likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
-        kl: "analytic", or "sampled" for a prior without a closed form.
+        kl: "analytic", "sampled" (part of the estimator's cost), or "auto": analytic where the prior has a closed form.
         seed: of all noise; a non-negative integer, by default drawn from the system and kept in the config.
 
     Raises:
@@ -64,7 +68,7 @@ class DiscreteVAE(keras.Model):
         estimator: str | estimators.Estimator = "straight_through_gumbel_softmax",
         prior: str | priors.Prior = "fixed",
         likelihood: str | likelihoods.Likelihood = "bernoulli",
-        kl: str = "analytic",
+        kl: str = "auto",
         seed: int | None = None,
         **kwargs,
     ):
@@ -74,8 +78,12 @@ class DiscreteVAE(keras.Model):
         self.estimator = estimators.get(estimator)
         self.prior = priors.get(prior)
         self.likelihood = likelihoods.get(likelihood)
-        self.kl = check_name("kl", kl, KL_CHOICES)
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        check_name("kl", kl, ("auto", *KL_CHOICES))
+        analytic = self.prior.has_analytic_kl
+        if kl == "analytic" and not analytic:
+            raise InputError(f"{type(self.prior).__name__} has no closed-form KL: use kl='sampled' or 'auto'.")
+        self.kl = ("analytic" if analytic else "sampled") if kl == "auto" else kl
+        self.seed = random_base() if seed is None else check_seed(seed)
         self.counter = self.add_weight(
             name="counter",
             shape=(),
@@ -108,6 +116,7 @@ class DiscreteVAE(keras.Model):
         if not self.prior.built:
             self.prior.build(logits_shape[1:])
         self.logits_shape = logits_shape
+        self.data_shape = tuple(input_shape[1:])
         self.built = True
 
     def compile(self, optimizer="adam", *, jit_compile="auto", steps_per_execution="auto", **kwargs):
@@ -117,17 +126,22 @@ class DiscreteVAE(keras.Model):
             optimizer: as in Keras; it trains the estimator's own variables too.
             jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`.
             steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
-                every 32nd batch), and 1 under a strategy or `run_eagerly`.
+                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under a strategy or
+                `run_eagerly`.
             **kwargs: passed on.
         """
-        if kwargs.get("loss") is not None:
-            raise InputError("DiscreteVAE brings its own loss, the negative ELBO: compile it without `loss`.")
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise InputError(f"DiscreteVAE brings its own loss and metrics: compile it without `{name}`.")
         self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
+        self._suits_steps = steps_per_execution == "auto" and not plain
         super().compile(
             optimizer=optimizer,
             jit_compile=not plain if jit_compile == "auto" else jit_compile,
-            steps_per_execution=(1 if plain else 32) if steps_per_execution == "auto" else steps_per_execution,
+            steps_per_execution=(1 if plain else _LONGEST_EXECUTION)
+            if steps_per_execution == "auto"
+            else steps_per_execution,
             **kwargs,
         )
 
@@ -139,22 +153,58 @@ class DiscreteVAE(keras.Model):
         self.compile(**{**config, "optimizer": keras.saving.deserialize_keras_object(config["optimizer"])})
         self.optimizer.build(self.trainable_variables)
 
+    def fit(self, x=None, *args, steps_per_epoch=None, validation_data=None, validation_steps=None, **kwargs):
+        """As `keras.Model.fit`; arrays are checked against the likelihood first."""
+        self._check_arrays(x, validation_data)
+        self._suit_steps(steps_per_epoch, validation_steps)
+        return super().fit(
+            x,
+            *args,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation_data,
+            validation_steps=validation_steps,
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, *args, steps=None, **kwargs):
+        """As `keras.Model.evaluate`; arrays are checked against the likelihood first."""
+        if "_use_cached_eval_dataset" not in kwargs:  # that is `fit`, which has checked and suited them
+            self._check_arrays(x)
+            self._suit_steps(steps)
+        return super().evaluate(x, *args, steps=steps, **kwargs)
+
+    def _check_arrays(self, *data):
+        for x in data:
+            x = x[0] if isinstance(x, tuple) and x else x
+            if isinstance(x, (np.ndarray, tf.Tensor)):
+                self.likelihood.check(np.asarray(x))
+
+    def _suit_steps(self, *counts: int | None):
+        """Keras runs whole executions: their length must divide the steps that are asked for."""
+        if not self._suits_steps:
+            return
+        common = math.gcd(*(count or 0 for count in counts))
+        length = max(n for n in range(1, _LONGEST_EXECUTION + 1) if common % n == 0)
+        if length != self.steps_per_execution:  # type: ignore[has-type]  # type: ignore[has-type]
+            self.steps_per_execution = length
+            self.train_function = self.test_function = self.predict_function = None
+
     @property
     def metrics(self):
         return [self.loss_tracker, self.rate_tracker, self.distortion_tracker]
 
     # Inference.
 
-    def posterior(self, x) -> ProductCategorical:
+    def posterior(self, x, *, training=False) -> ProductCategorical:
         """q(z|x), with batch `[B]` and event `[N, K]`, in float32 at least."""
         self._build_for(x)
-        logits = self.encoder(x)
+        logits = self.encoder(x, training=training)
         return ProductCategorical(logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32))
 
-    def log_likelihood(self, x, z) -> tf.Tensor:
+    def log_likelihood(self, x, z, *, training=False) -> tf.Tensor:
         """log p(x|z) in nats, data `[B, *data]` and codes `[S, B, N, K]` to `[S, B]`."""
         shape = tf.shape(z)
-        parameters = self.decoder(tf.reshape(z, [-1, *z.shape[2:]]))
+        parameters = self.decoder(tf.reshape(z, [-1, *z.shape[2:]]), training=training)
         parameters = tf.reshape(parameters, tf.concat([shape[:2], tf.shape(parameters)[1:]], axis=0))
         parameters = tf.ensure_shape(parameters, [z.shape[0], z.shape[1], *parameters.shape[2:]])
         self._check_parameters(x, parameters)
@@ -162,19 +212,19 @@ class DiscreteVAE(keras.Model):
         return tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))
 
     def call(self, inputs, training=False):
-        probabilities = tf.nn.softmax(self.posterior(inputs).logits, axis=-1)
+        probabilities = tf.nn.softmax(self.posterior(inputs, training=training).logits, axis=-1)
         code = gumbel_max(probabilities)
         index = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         return {
             "probabilities": probabilities,
             "code": code,
             "index": index,
-            "reconstruction": self.decode(code),
+            "reconstruction": self.decode(code, training=training),
         }
 
-    def decode(self, code) -> tf.Tensor:
+    def decode(self, code, *, training=False) -> tf.Tensor:
         """E[x|z], codes `[B, N, K]` to data `[B, *data]`."""
-        return self.likelihood.mean(self.decoder(code))
+        return self.likelihood.mean(self.decoder(code, training=training))
 
     def sample(self, num_samples, seed) -> tf.Tensor:
         """E[x|z] at `num_samples` codes from the prior, `[num_samples, *data]`; `seed` is int32 `[2]`."""
@@ -183,9 +233,9 @@ class DiscreteVAE(keras.Model):
     def negative_elbo(self, x, *, seed, training=False) -> NegativeElbo:
         """The training loss, or with `training=False` the discrete bound, for data `[B, *data]`."""
         return negative_elbo(
-            self.posterior(x),
+            self.posterior(x, training=training),
             self.prior,
-            lambda z: self.log_likelihood(x, z),
+            lambda z: self.log_likelihood(x, z, training=training),
             self.estimator,
             seed=seed,
             kl=self.kl,
@@ -225,7 +275,7 @@ class DiscreteVAE(keras.Model):
         own = {id(variable) for variable in self.estimator.trainable_variables}
         with tf.GradientTape(persistent=bool(own)) as tape:
             bound = self.negative_elbo(x, seed=seed, training=True)
-            loss = tf.reduce_mean(bound.loss) / replicas
+            loss = sum([tf.reduce_mean(bound.loss), *self.losses]) / replicas
             scaled = self.optimizer.scale_loss(loss)
             auxiliary = self.optimizer.scale_loss(bound.estimate.auxiliary / replicas)
         variables = self.trainable_variables
@@ -237,24 +287,21 @@ class DiscreteVAE(keras.Model):
         self.optimizer.apply_gradients([(gradients[id(variable)], variable) for variable in variables])
         self.counter.assign_add(1)
         self.estimator.update(bound.estimate)
-        return self._report(x, bound)
+        return self._report(bound)
 
     def test_step(self, data):
         x = self._data_alone(data)
         # Evaluation has its own stream of noise, and leaves the training's where it is. The examples counted so far,
-        # which Keras sets back before each evaluation, tell the batches apart; no training step has a negative number.
-        seed = fold_in(step_seed(self.seed, -1 - self.counter.value), self.loss_tracker.count.value)
+        # which Keras sets back before each evaluation, tell the batches apart.
+        seed = fold_in(step_seed(self.seed, self.counter.value, "evaluate"), self.loss_tracker.count.value)
         bound = self.negative_elbo(x, seed=seed, training=False)
-        return self._report(x, bound)
+        return self._report(bound)
 
-    def _report(self, x, bound: NegativeElbo):
-        size = tf.cast(tf.shape(x)[0], tf.float32)
-        for tracker, values in (
-            (self.loss_tracker, bound.loss),
-            (self.rate_tracker, bound.rate),
-            (self.distortion_tracker, bound.distortion),
-        ):
-            tracker.update_state(tf.reduce_mean(values), sample_weight=size)
+    def _report(self, bound: NegativeElbo):
+        # A value for each example: a replica's share of the last batch may be empty.
+        self.loss_tracker.update_state(bound.loss)
+        self.rate_tracker.update_state(bound.rate)
+        self.distortion_tracker.update_state(bound.distortion)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _data_alone(self, data):

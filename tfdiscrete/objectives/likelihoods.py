@@ -4,9 +4,10 @@ import abc
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.errors import check_count, check_positive, unknown_name
+from tfdiscrete.errors import InputError, check_count, check_finite, check_positive, unknown_name
 
 
 class Likelihood(abc.ABC):
@@ -24,6 +25,10 @@ class Likelihood(abc.ABC):
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:
         """E[x|z], `[..., *data]`."""
 
+    def check(self, x: np.ndarray) -> None:
+        """Raises `InputError` for data outside of the likelihood's domain; here, for values that are not finite."""
+        check_finite(x)
+
     def get_config(self) -> dict:
         """What `keras.saving` needs to make the likelihood again."""
         return {}
@@ -36,10 +41,18 @@ class Likelihood(abc.ABC):
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
 class Bernoulli(Likelihood):
-    """Binary data; the decoder outputs logits of the data's shape. Grey values in [0, 1] give no bound."""
+    """Binary data, zeros and ones; the decoder outputs logits of the data's shape."""
 
     def parameter_shape(self, data_shape):
         return tuple(data_shape)
+
+    def check(self, x):
+        super().check(x)
+        if not np.isin(x, (0, 1)).all():
+            raise InputError(
+                "the Bernoulli likelihood is a density of zeros and ones. Received: data from "
+                f"{x.min():g} to {x.max():g}; threshold them, or use another likelihood."
+            )
 
     def log_prob(self, x, parameters):
         # log p = x l - softplus(l), with no division and one exponential.
@@ -90,6 +103,14 @@ class Categorical(Likelihood):
 
     def parameter_shape(self, data_shape):
         return (*data_shape, self.num_levels)
+
+    def check(self, x):
+        super().check(x)
+        if x.size and not 0.0 <= x.min() <= x.max() <= 1.0:
+            raise InputError(
+                "the categorical likelihood takes levels scaled to [0, 1]. Received: data from "
+                f"{x.min():g} to {x.max():g}; divide 8-bit images by 255."
+            )
 
     def log_prob(self, x, parameters):
         level = tf.cast(tf.round(x * (self.num_levels - 1)), tf.int32)

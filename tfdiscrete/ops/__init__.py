@@ -2,7 +2,7 @@
 
 from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax, perturb
 from tfdiscrete.ops.logspace import log_mean_exp
-from tfdiscrete.ops.random import fold_in, split_seed, step_seed, uniform
+from tfdiscrete.ops.random import fold_in, random_base, seed_of, split_seed, step_seed, uniform
 from tfdiscrete.ops.straight_through import straight_through, with_gradient_of
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "gumbel_softmax",
     "log_mean_exp",
     "perturb",
+    "random_base",
+    "seed_of",
     "split_seed",
     "step_seed",
     "straight_through",

@@ -8,6 +8,9 @@ bits: the top 23 of 32 (52 of 64 for float64), as u = (bits + 1/2) 2^-23. They a
 John K. Salmon and others (2011), "Parallel random numbers: as easy as 1, 2, 3", SC 11 (Philox).
 """
 
+import secrets
+import zlib
+
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
@@ -56,21 +59,40 @@ def split_seed(seed, count: int) -> list[tf.Tensor]:
     return tf.unstack(tf.random.split(seed, count))
 
 
-def step_seed(base: int, counter) -> tf.Tensor:
-    """The seed of one step: `base`, a counter and, under a strategy, the replica, folded into one.
-
-    Replicas of one `tf.distribute` step share `base` and `counter` and still draw different noise.
+def seed_of(base: int, purpose: str = "") -> tf.Tensor:
+    """A seed from a Python integer; another one for each purpose, such as "evaluate".
 
     Args:
-        base: a Python integer of up to 63 bits.
-        counter: int64 `[]`, the number of steps so far.
+        base: 0 to 2^62 - 1.
+        purpose: any text; draws for different purposes are independent.
 
     Returns:
         int32 `[2]`.
     """
-    low, high = base & 0x7FFFFFFF, (base >> 31) & 0x7FFFFFFF
-    seed = fold_in(tf.constant([low, high], tf.int32), tf.cast(counter, tf.int64))
+    seed = tf.constant([base & 0x7FFFFFFF, base >> 31], tf.int32)
+    return fold_in(seed, zlib.crc32(purpose.encode()) & 0x7FFFFFFF) if purpose else seed
+
+
+def random_base() -> int:
+    """A base for `seed_of` drawn from the operating system."""
+    return secrets.randbits(31)
+
+
+def step_seed(base: int, counter, purpose: str = "") -> tf.Tensor:
+    """The seed of one step: a base, a purpose, a counter and, under a strategy, the replica, folded into one.
+
+    Replicas of one `tf.distribute` step share the others and still draw different noise.
+
+    Args:
+        base: 0 to 2^62 - 1.
+        counter: int64 `[]`, the number of steps so far.
+        purpose: as for `seed_of`.
+
+    Returns:
+        int32 `[2]`.
+    """
+    seed = fold_in(seed_of(base, purpose), counter)
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return seed
-    return fold_in(seed, tf.cast(replica.replica_id_in_sync_group, tf.int64))
+    return fold_in(seed, replica.replica_id_in_sync_group)

@@ -14,13 +14,21 @@ from tfdiscrete.errors import InputError, check_positive
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 Temperature: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
+LOWEST, HIGHEST = 1e-6, 1e6
+
 
 def check_temperature(temperature: Temperature) -> Temperature:
     """Returns a positive number, or a schedule, as it is; raises `InputError` for anything else."""
     if isinstance(temperature, Schedule):
         return temperature
     if isinstance(temperature, numbers.Real):
-        return check_positive("temperature", temperature)  # type: ignore[arg-type]
+        check_positive("temperature", temperature)  # type: ignore[arg-type]
+        if not LOWEST <= float(temperature) <= HIGHEST:
+            raise InputError(
+                f"temperature must be from {LOWEST:g} to {HIGHEST:g}, where float32 keeps logits apart. "
+                f"Received: temperature={temperature!r}."
+            )
+        return temperature
     raise InputError(
         "temperature must be a positive number or a keras.optimizers.schedules.LearningRateSchedule of the step. "
         f"Received: temperature={temperature!r}."
@@ -28,9 +36,9 @@ def check_temperature(temperature: Temperature) -> Temperature:
 
 
 def temperature_at(temperature: Temperature, step) -> tf.Tensor:
-    """The temperature at `step`, float32 `[]`."""
+    """The temperature at `step`, float32 `[]`; a schedule's values are kept within the same limits as numbers."""
     if isinstance(temperature, Schedule):
-        return tf.cast(temperature(step), tf.float32)
+        return tf.clip_by_value(tf.cast(temperature(step), tf.float32), LOWEST, HIGHEST)
     return tf.constant(temperature, tf.float32)
 
 

@@ -9,8 +9,11 @@ import tensorflow as tf
 class Prior(keras.layers.Layer, abc.ABC):
     """p(z): a log probability that also takes points of the simplex, and samples.
 
-    A subclass without a closed-form KL leaves `kl_divergence` out, and models use the sampled one.
+    A subclass with a closed-form KL writes `kl_divergence` and sets `has_analytic_kl`; otherwise models sample it.
     """
+
+    has_analytic_kl: bool = False
+    """Whether `kl_divergence` has a closed form."""
 
     @abc.abstractmethod
     def log_prob(self, z: tf.Tensor) -> tf.Tensor:
@@ -27,6 +30,8 @@ class Prior(keras.layers.Layer, abc.ABC):
 
 class IndependentPrior(Prior):
     """A prior under which the latent variables are independent: subclasses give `distribution`."""
+
+    has_analytic_kl = True
 
     @abc.abstractmethod
     def distribution(self):

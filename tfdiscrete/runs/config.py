@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from tfdiscrete import estimators, priors
-from tfdiscrete.errors import InputError, check_count, check_name, check_positive
+from tfdiscrete.errors import InputError, check_count, check_name, check_positive, check_seed
 from tfdiscrete.models import NETWORKS
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.training import data
@@ -25,7 +25,11 @@ class RunConfig:
     """
 
     dataset: str = _option("digits", "which data set", data.NAMES)
-    binarize: str = _option("threshold", "how grey pixels become bits", data.BINARIZATIONS)
+    binarize: str = _option(
+        "auto",
+        "how grey pixels become bits; auto is threshold under the Bernoulli likelihood and none otherwise",
+        ("auto", *data.BINARIZATIONS),
+    )
     likelihood: str = _option("bernoulli", "what the decoder's output means", likelihoods.REGISTRY)
     encoder: str = _option("mlp", "the networks; mlp has 300 hidden units each way, mlp2 512 and 256", NETWORKS)
     estimator: str = _option(
@@ -48,22 +52,32 @@ class RunConfig:
             value = getattr(self, option.name)
             if option.metadata["choices"] is not None:
                 check_name(option.name, value, option.metadata["choices"])
-            elif option.type == "int" or option.type is int:
-                check_count(option.name, value, 0 if option.name == "seed" else 1)
+            elif option.name == "seed":
+                check_seed(value)
+            elif isinstance(option.default, int):
+                check_count(option.name, value)
             elif option.name != "anneal_rate":
                 check_positive(option.name, value)
-        if not 0.0 <= self.anneal_rate < float("inf"):
+        if not isinstance(self.anneal_rate, (int, float)) or not 0.0 <= self.anneal_rate < float("inf"):
             raise InputError(f"anneal_rate must be at least 0. Received: anneal_rate={self.anneal_rate!r}.")
         if self.temperature_min > self.temperature:
             raise InputError(
                 f"temperature_min must be at most temperature={self.temperature}. "
                 f"Received: temperature_min={self.temperature_min}."
             )
-        if self.likelihood == "bernoulli" and self.binarize == "none" and self.dataset != "binarized_mnist":
+        bits = self.binarization != "none" or self.dataset == "binarized_mnist"
+        if bits != (self.likelihood == "bernoulli"):
             raise InputError(
-                "the Bernoulli likelihood is a density of bits only. Received: binarize='none' with grey data; use "
-                "binarize='threshold' or 'sample', or likelihood='gaussian' or 'categorical'."
+                "the Bernoulli likelihood is for bits and the others for grey values. Received: "
+                f"likelihood={self.likelihood!r} with binarize={self.binarize!r} of {self.dataset}; leave binarize out."
             )
+
+    @property
+    def binarization(self) -> str:
+        """What "auto" stands for: a name of `data.BINARIZATIONS`."""
+        if self.binarize != "auto":
+            return self.binarize
+        return "threshold" if self.likelihood == "bernoulli" else "none"
 
     def to_json(self) -> dict:
         """A dictionary of plain values."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfdiscrete.errors import check_name
 from tfdiscrete.metrics import active_latents, codes_used, distinct_codes
 from tfdiscrete.models import DiscreteVAE
-from tfdiscrete.ops import fold_in
+from tfdiscrete.ops import fold_in, seed_of, split_seed
 from tfdiscrete.runs.folder import RunFolder
 from tfdiscrete.training import data
 
@@ -32,7 +32,7 @@ def evaluate(run: str | os.PathLike, *, split: str = "test") -> dict:
     check_name("split", split, ("train", "valid", "test"))
     folder = RunFolder(run).require_finished()
     config = folder.read_config()
-    dataset = data.load(config.dataset, binarize=config.binarize, seed=config.seed)
+    dataset = data.load(config.dataset, binarize=config.binarization)
     return evaluate_model(folder.load_model(), getattr(dataset, split).x)
 
 
@@ -52,10 +52,11 @@ def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_si
         samples at the present temperature beside the categorical KL, is not; it is None without a temperature.
     """
     bounds = tf.function(lambda batch, seed: _bounds(model, batch, seed), jit_compile=True, autograph=False)
+    base = seed_of(seed, "report")
     columns: dict[str, list[np.ndarray]] = {}
     for number, start in enumerate(range(0, len(x), batch_size)):
         batch = tf.constant(x[start : start + batch_size])
-        for name, values in bounds(batch, fold_in([seed, 0], number)).items():
+        for name, values in bounds(batch, fold_in(base, number)).items():
             columns.setdefault(name, []).append(values.numpy())
     means = {name: float(np.concatenate(values).mean()) for name, values in columns.items()}
     importance = np.concatenate(columns["iwae_100"])
@@ -73,20 +74,23 @@ def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_si
         "num_latents": latents,
         "codes_used": codes_used(outputs["index"][:, active], categories),
         "num_codes": latents * categories,
-        "distinct_codes": distinct_codes(outputs["index"]),
+        "distinct_codes": distinct_codes(outputs["index"][:, active]),
         "num_examples": len(x),
     }
 
 
 def _bounds(model: DiscreteVAE, x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    bounds = model.bounds(x, seed=seed, num_samples=IMPORTANCE_SAMPLES)
+    hard_seed, relaxed_seed = split_seed(seed, 2)
+    bounds = model.bounds(x, seed=hard_seed, num_samples=IMPORTANCE_SAMPLES)
     figures = {
         "discrete_elbo": bounds.elbo,
         "iwae_100": bounds.importance_weighted,
         "rate": bounds.rate,
         "distortion": bounds.distortion,
     }
-    if hasattr(model.estimator, "current_temperature"):
+    if model.estimator.has_temperature:
         temperature = model.estimator.current_temperature()
-        figures["relaxed_elbo"] = model.relaxed_elbo(x, seed=seed, num_samples=RELAXED_SAMPLES, temperature=temperature)
+        figures["relaxed_elbo"] = model.relaxed_elbo(
+            x, seed=relaxed_seed, num_samples=RELAXED_SAMPLES, temperature=temperature
+        )
     return figures

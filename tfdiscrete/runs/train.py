@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 from rich.console import Console
 
 from tfdiscrete import estimators
 from tfdiscrete.errors import InputError
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.objectives import likelihoods
+from tfdiscrete.ops import seed_of
 from tfdiscrete.runs.config import RunConfig
 from tfdiscrete.runs.evaluate import evaluate_model
 from tfdiscrete.runs.folder import RunFolder, next_free_folder
@@ -69,7 +69,7 @@ def train(
         config = config if isinstance(config, RunConfig) else RunConfig.from_json(dict(config or {}))
         folder = RunFolder(out or next_free_folder(Path("runs"), config.dataset))
     # What can fail for the user's reasons comes before anything is written.
-    dataset = data.load(config.dataset, binarize=config.binarize, seed=config.seed)
+    dataset = data.load(config.dataset, binarize=config.binarization)
     model = make_model(config, dataset.train.x.shape[1:])
     batches = ShuffledBatches(dataset.train.x, batch_size=config.batch_size, seed=config.seed)
     if resume:
@@ -109,7 +109,7 @@ def make_model(config: RunConfig, data_shape: tuple[int, ...]) -> DiscreteVAE:
 
 def make_estimator(config: RunConfig) -> estimators.Estimator:
     """The estimator of a config; those that relax get the annealed temperature."""
-    if not hasattr(estimators.REGISTRY[config.estimator], "current_temperature"):
+    if not estimators.REGISTRY[config.estimator].has_temperature:
         return estimators.get(config.estimator)
     temperature = ExponentialAnnealing(
         config.temperature, rate=config.anneal_rate, minimum=config.temperature_min, every=config.anneal_every
@@ -170,7 +170,7 @@ def _write_results(model: DiscreteVAE, config: RunConfig, folder: RunFolder, dat
     export_saved_model(model, folder.saved_model)
     shown = model.predict(x[:20], verbose=0)["reconstruction"]
     save_figure(reconstructions_figure(x[:20], shown), folder.reconstructions)
-    save_figure(samples_figure(model.sample(64, tf.constant([config.seed, 0])).numpy()), folder.samples)
+    save_figure(samples_figure(model.sample(64, seed_of(config.seed, "sample")).numpy()), folder.samples)
     metrics = evaluate_model(model, x)
     steps = int(model.optimizer.iterations.numpy())
     folder.write_metrics({**metrics, "split": "test", "epochs": config.epochs, "steps": steps, **timing})

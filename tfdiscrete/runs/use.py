@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-import tensorflow as tf
-
-from tfdiscrete.errors import check_count
+from tfdiscrete.errors import InputError, check_count, check_seed
+from tfdiscrete.ops import seed_of
 from tfdiscrete.runs.folder import RunFolder
 from tfdiscrete.serving.export import export_saved_model
 from tfdiscrete.training.pictures import samples_figure, save_figure
@@ -27,9 +26,11 @@ def sample(run: str | os.PathLike, *, num: int = 64, seed: int = 0, out: str | o
         InputError: if there is no finished run, or `num` is below 1.
     """
     check_count("num", num)
-    check_count("seed", seed, 0)
+    check_seed(seed)
     folder = RunFolder(run).require_finished()
-    images = folder.load_model().sample(num, tf.constant([seed & 0x7FFFFFFF, 1])).numpy()
+    if out is not None and (Path(out).suffix != ".png" or not Path(out).parent.is_dir()):
+        raise InputError(f"the picture must be a .png in a folder that exists. Received: out={str(out)!r}.")
+    images = folder.load_model().sample(num, seed_of(seed, "sample")).numpy()
     return save_figure(samples_figure(images), out or folder.path / f"samples-{seed}.png")
 
 

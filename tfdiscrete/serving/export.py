@@ -53,7 +53,6 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _archive(model: DiscreteVAE) -> keras.export.ExportArchive:
-    data_shape = model.encoder.input_shape[1:]
     _, latents, categories = model.logits_shape
 
     def encode(x):
@@ -68,7 +67,7 @@ def _archive(model: DiscreteVAE) -> keras.export.ExportArchive:
 
     archive = keras.export.ExportArchive()
     # The first endpoint also becomes `serving_default`.
-    archive.add_endpoint("encode", encode, [tf.TensorSpec([None, *data_shape], tf.float32, name="x")])
+    archive.add_endpoint("encode", encode, [tf.TensorSpec([None, *model.data_shape], tf.float32, name="x")])
     archive.add_endpoint("decode", decode, [tf.TensorSpec([None, latents, categories], tf.float32, name="code")])
     archive.add_endpoint("sample", sample, [tf.TensorSpec([2], tf.int32, "seed"), tf.TensorSpec([], tf.int32, "n")])
     return archive

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_count
+from tfdiscrete.errors import InputError, check_count, check_finite, check_seed
+from tfdiscrete.ops import fold_in, seed_of
 
 
 class ShuffledBatches(keras.callbacks.Callback):
@@ -29,6 +30,7 @@ class ShuffledBatches(keras.callbacks.Callback):
     def __init__(self, x: np.ndarray, *, batch_size: int, seed: int):
         super().__init__()
         check_count("batch_size", batch_size)
+        check_seed(seed)
         check_finite(x)
         if not len(x):
             raise InputError(f"training needs at least one example. Received: data of shape {x.shape}.")
@@ -37,9 +39,10 @@ class ShuffledBatches(keras.callbacks.Callback):
 
     def _make_dataset(self, data, batch_size, seed):
         size = data.shape[0]
+        base = seed_of(seed, "order")
 
         def one_epoch(_):
-            seeds = tf.random.experimental.stateless_fold_in([seed & 0x7FFFFFFF, 0], self._epoch)
+            seeds = fold_in(base, self._epoch)
             order = tf.random.experimental.stateless_shuffle(tf.range(size), seeds)
             starts = tf.data.Dataset.range(0, size, batch_size)
             return starts.map(lambda start: tf.gather(data, order[start : start + batch_size]))
@@ -49,11 +52,3 @@ class ShuffledBatches(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch.assign(epoch)
-
-
-def check_finite(x: np.ndarray) -> None:
-    """Raises `InputError` with the place of the first NaN or infinite value of `x`, if there is one."""
-    bad = ~np.isfinite(x)
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise InputError(f"the data must be finite. Received: {x[place]} at index {place}, {bad.sum()} such values.")

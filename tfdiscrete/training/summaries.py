@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.metrics import active_latents, codes_used, latent_usage
+from tfdiscrete.ops import fold_in, seed_of
 from tfdiscrete.training.pictures import figure_tensor, reconstructions_figure, samples_figure, usage_figure
 
 
@@ -35,7 +36,7 @@ class LatentSummaries(keras.callbacks.Callback):
         probabilities, index = outputs["probabilities"], outputs["index"]
         categories = probabilities.shape[-1]
         active = active_latents(probabilities)
-        samples = self.model.sample(36, tf.constant([0, epoch])).numpy()
+        samples = self.model.sample(36, fold_in(seed_of(0, "sample"), epoch)).numpy()
         pictures = {
             "reconstructions": reconstructions_figure(self.x[:20], outputs["reconstruction"][:20]),
             "samples": samples_figure(samples),
@@ -46,7 +47,7 @@ class LatentSummaries(keras.callbacks.Callback):
                 tf.summary.image(name, figure_tensor(figure))
             tf.summary.scalar("active_units", active.sum())
             tf.summary.scalar("codes_used", codes_used(index[:, active], categories))
-            if hasattr(self.model.estimator, "current_temperature"):
+            if self.model.estimator.has_temperature:
                 tf.summary.scalar("temperature", self.model.estimator.current_temperature())
         self._writer.flush()
 
