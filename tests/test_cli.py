@@ -50,6 +50,7 @@ def test_every_setting_is_an_option_with_its_default(capsys):
         (["export", "nowhere", "models"], "holds no run"),
         (["serve", "nowhere"], "Received: nowhere, which is no folder"),
         (["experiment", "mnist"], "Did you mean 'binarized_mnist'"),
+        (["train", "--out", "/dev/null/run"], "Not a directory"),
         (["trian"], "unknown command 'trian'. Did you mean 'train'?"),
         (["train", "--datset", "digits"], "unknown option '--datset'. Did you mean '--dataset'?"),
     ],

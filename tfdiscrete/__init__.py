@@ -27,7 +27,7 @@ _PARTS = (
     "serving",
     "training",
 )
-_ON_THE_COMMAND_LINE = Path(sys.argv[0]).stem == "tfdiscrete"
+_ON_THE_COMMAND_LINE = Path(sys.argv[0]).stem in ("tfdiscrete", "-m")
 
 if TYPE_CHECKING or not _ON_THE_COMMAND_LINE:
     from tfdiscrete import (

@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         parsed = _parse(arguments)
         _import_tensorflow_quietly()
         parsed.command(parsed)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"tfdiscrete: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
@@ -244,7 +245,11 @@ def _serve(parsed):
     from tfdiscrete.serving import serve
 
     path = Path(parsed.model)
-    serve({parsed.name or path.resolve().name: path}, host=parsed.host, port=parsed.port)
+    serve(
+        {parsed.name or re.sub(r"[^\w.-]", "-", path.resolve().name, flags=re.ASCII): path},
+        host=parsed.host,
+        port=parsed.port,
+    )
 
 
 def _add_experiment(commands) -> argparse.ArgumentParser:

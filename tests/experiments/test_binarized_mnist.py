@@ -6,7 +6,7 @@ import pytest
 from tfdiscrete import cli, experiments
 from tfdiscrete.errors import InputError
 from tfdiscrete.experiments import binarized_mnist
-from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs import RunConfig, train
 
 
 def test_the_table_is_made_from_finished_runs_and_continues_others(tmp_path, monkeypatch):
@@ -25,6 +25,14 @@ def test_the_table_is_made_from_finished_runs_and_continues_others(tmp_path, mon
         assert f"| {-row['metrics']['discrete_elbo']:.2f} |" in table
     assert "105.36" in table
     assert "103.62" in table
+
+
+def test_a_run_with_other_settings_does_not_get_into_the_table(tmp_path):
+    name = next(iter(binarized_mnist.SETTINGS))
+    train({"epochs": 1, "num_latents": 2, "num_categories": 2}, tmp_path / f"binarized_mnist-{name}")
+    with pytest.raises(InputError, match="other settings than this table's"):
+        binarized_mnist.run(out=tmp_path / "results", runs_folder=tmp_path)
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("row", binarized_mnist.SETTINGS)

@@ -4,7 +4,7 @@ import scipy.stats
 import tensorflow as tf
 
 from tfdiscrete import InputError
-from tfdiscrete.ops import fold_in, split_seed, step_seed, uniform
+from tfdiscrete.ops import fold_in, seed_of, split_seed, step_seed, uniform
 
 SPACING = {"float32": 2.0**-23, "float64": 2.0**-52}
 INTEGER = {"float32": "uint32", "float64": "uint64"}
@@ -119,3 +119,11 @@ def test_replicas_and_steps_draw_different_noise():
 def test_one_replica_draws_what_no_strategy_draws():
     expected = [uniform([4000], step_seed(7, tf.constant(counter, tf.int64))) for counter in (5, 6)]
     np.testing.assert_array_equal(draws_of_replicas(["CPU:0"]), expected)
+
+
+def test_seeds_differ_between_bases_purposes_and_steps():
+    bases = (0, 1, 2**31 - 1, 2**31, 2**40, 2**62 - 1)
+    seeds = [tuple(seed_of(base, purpose).numpy()) for base in bases for purpose in ("", "evaluate", "order")]
+    seeds += [tuple(step_seed(base, tf.constant(3, tf.int64)).numpy()) for base in bases]
+    assert len(set(seeds)) == len(seeds) == 24
+    assert {seed_of(base, "order").dtype for base in bases} == {tf.int32}

@@ -1,6 +1,7 @@
 """A run from data to folder: what it leaves, how it is resumed, and what it refuses to overwrite."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -9,20 +10,11 @@ import tensorflow as tf
 
 from tfdiscrete import runs
 from tfdiscrete.errors import InputError
+from tfdiscrete.runs.folder import ENTRIES
 from tfdiscrete.runs.train import make_model
 from tfdiscrete.training import data
 
 SMALL = {"epochs": 3, "num_latents": 3, "num_categories": 4, "seed": 5}
-CONTENT = {
-    "backup",
-    "config.json",
-    "metrics.json",
-    "model.keras",
-    "reconstructions.png",
-    "samples.png",
-    "saved_model",
-    "tensorboard",
-}
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -42,7 +34,7 @@ def weights(folder):
 
 
 def test_a_run_leaves_every_promised_file_and_nothing_else(finished):
-    assert {path.name for path in finished.path.iterdir()} == CONTENT
+    assert {path.name for path in finished.path.iterdir()} == ENTRIES
     assert finished.is_finished
     assert (finished.saved_model / "1" / "saved_model.pb").is_file()
 
@@ -137,14 +129,53 @@ def test_a_folder_of_other_files_is_never_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_overwrite_replaces_a_run_but_not_before_the_new_one_can_start(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "old.txt").write_text("")
+def test_overwrite_replaces_a_run_but_not_before_the_new_one_can_start(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "samples-3.png").touch()
     with pytest.raises(InputError, match="enumeration of 20 latent variables"):
-        runs.train({"estimator": "enumeration"}, tmp_path, overwrite=True)
-    assert (tmp_path / "old.txt").exists()
-    runs.train({**SMALL, "epochs": 1}, tmp_path, overwrite=True)
-    assert not (tmp_path / "old.txt").exists()
+        runs.train({"estimator": "enumeration"}, tmp_path / "run", overwrite=True)
+    assert runs.RunFolder(tmp_path / "run").read_metrics() == finished.read_metrics()
+    replaced = runs.train({**SMALL, "epochs": 1}, tmp_path / "run", overwrite=True)
+    assert replaced.read_metrics()["epochs"] == 1
+    assert len(list(replaced.backup.iterdir())) == 1
+
+
+def test_a_run_with_other_peoples_files_is_not_overwritten(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"not a run's, \['notes.txt'\]"):
+        runs.train(SMALL, tmp_path / "run", overwrite=True)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*ENTRIES, "notes.txt"}
+
+
+def test_another_programs_config_does_not_make_a_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_text("weights")
+    with pytest.raises(InputError, match="exists and is not a run"):
+        runs.train(SMALL, tmp_path, overwrite=True)
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_a_folder_where_a_run_died_at_once_can_be_used(tmp_path):
+    (tmp_path / "config.json.partial").write_text("{")
+    assert runs.train({**SMALL, "epochs": 1}, tmp_path).is_finished
+
+
+def test_resuming_a_finished_run_changes_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    assert runs.train(None, finished.path, resume=True).read_metrics() == finished.read_metrics()
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_finished_run_without_readable_backups_is_not_trained_from_the_start(finished, tmp_path, damage):
+    run = runs.RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    for path in run.backup.iterdir():
+        path.unlink() if damage == "missing" else path.write_bytes(b"")
+    with pytest.raises(InputError, match="without its backups|none of the backups"):
+        runs.train({"epochs": 5}, run.path, resume=True)
+    assert run.read_metrics() == finished.read_metrics()
+    assert run.read_config().epochs == 3
 
 
 @pytest.mark.parametrize(

@@ -38,16 +38,28 @@ def test_a_folder_without_a_run_is_refused(tmp_path, call):
 def test_a_damaged_model_is_named(finished, tmp_path):
     for name in ("config.json", "metrics.json"):
         (tmp_path / name).write_bytes((finished.path / name).read_bytes())
-    (tmp_path / "model.keras").write_bytes(finished.model.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"model.keras cannot be read"):
-        runs.sample(tmp_path)
+    whole = finished.model.read_bytes()
+    for damaged in (whole[:1000], whole[:-100] + b"x" * 100, b""):
+        (tmp_path / "model.keras").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"model.keras cannot be read"):
+            runs.sample(tmp_path)
 
 
-def test_a_damaged_config_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b"\xff"])
+def test_a_damaged_config_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
     (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(InputError, match=r"config.json cannot be read \(JSONDecodeError"):
+    with pytest.raises(InputError, match=r"config.json cannot be read"):
         runs.evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("out", ["thesis.tex", "nowhere/x.png", "."])
+def test_a_sample_is_written_to_a_picture_alone(finished, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="must be a .png in a folder that exists"):
+        runs.sample(finished.path, out=out)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("num", [0, -1])

@@ -59,3 +59,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_pat
         backup.on_epoch_end(2, {"loss": float("nan")})
     assert not (tmp_path / "epoch-000003.weights.h5").exists()
     assert (tmp_path / "epoch-000002.weights.h5").exists()
+
+
+def test_backups_of_which_none_can_be_read_are_not_taken_for_none(tmp_path):
+    fit(make_model(), tmp_path, 2)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="none of the backups in .* can be read"):
+        restore_backup(make_model(), tmp_path)

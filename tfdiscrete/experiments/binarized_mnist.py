@@ -11,6 +11,7 @@ Variational Auto-Encoder", arXiv 1806.02867.
 import os
 from pathlib import Path
 
+from tfdiscrete.errors import InputError
 from tfdiscrete.runs import RunConfig, RunFolder, train
 from tfdiscrete.runs.folder import write_json
 
@@ -59,6 +60,10 @@ def run(*, out: str | os.PathLike = "results", runs_folder: str | os.PathLike = 
         folder = RunFolder(Path(runs_folder) / f"binarized_mnist-{name}")
         if not folder.is_finished:
             train(config_of(name), folder.path, resume=folder.is_run)
+        if folder.read_config() != config_of(name):
+            raise InputError(
+                f"{folder.path} holds a run with other settings than this table's. Remove it, or name another --runs."
+            )
         record = folder.read_record()
         rows.append({"row": name, "command": command(record["config"]), **record, "metrics": folder.read_metrics()})
     out = Path(out)

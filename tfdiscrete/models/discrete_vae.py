@@ -185,7 +185,7 @@ class DiscreteVAE(keras.Model):
             return
         common = math.gcd(*(count or 0 for count in counts))
         length = max(n for n in range(1, _LONGEST_EXECUTION + 1) if common % n == 0)
-        if length != self.steps_per_execution:  # type: ignore[has-type]  # type: ignore[has-type]
+        if length != self.steps_per_execution:  # type: ignore[has-type]
             self.steps_per_execution = length
             self.train_function = self.test_function = self.predict_function = None
 

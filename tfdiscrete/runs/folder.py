@@ -10,7 +10,10 @@ metrics.json           written last: a run without it is unfinished
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +23,18 @@ from tfdiscrete.errors import InputError
 from tfdiscrete.models import DiscreteVAE
 from tfdiscrete.runs.config import RunConfig
 
+ENTRIES = {
+    "backup",
+    "config.json",
+    "metrics.json",
+    "model.keras",
+    "reconstructions.png",
+    "samples.png",
+    "saved_model",
+    "tensorboard",
+}
+"""All that `train` writes into the folder."""
+_SAMPLES = re.compile(r"samples-\d+\.png")
 _PACKAGES = ("tfdiscrete", "tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
@@ -43,8 +58,11 @@ class RunFolder:
 
     @property
     def is_run(self) -> bool:
-        """Whether a run was begun here."""
-        return self._config.is_file()
+        """Whether a run of this package was begun here: other programs write a `config.json` too."""
+        try:
+            return "tfdiscrete" in json.loads(self._config.read_text())["versions"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     @property
     def is_finished(self) -> bool:
@@ -53,13 +71,17 @@ class RunFolder:
 
     def require_finished(self) -> "RunFolder":
         """Returns itself; raises `InputError` unless a finished run is here."""
-        if not self.is_run:
+        if not self._config.is_file():
             raise InputError(f"{self.path} holds no run: there is no config.json. Make one with 'tfdiscrete train'.")
+        self.read_record()
         if not self.is_finished:
-            raise InputError(
-                f"{self.path} holds an unfinished run. Finish it with 'tfdiscrete train --out {self.path} --resume'."
-            )
+            raise InputError(f"{self.path} holds an unfinished run. Finish it with '{self.resume_command}'.")
         return self
+
+    @property
+    def resume_command(self) -> str:
+        """The command line that continues this run."""
+        return f"tfdiscrete train --out {shlex.quote(str(self.path))} --resume"
 
     def begin(self, config: RunConfig, *, overwrite: bool) -> None:
         """Makes the folder and writes the config.
@@ -67,17 +89,28 @@ class RunFolder:
         Raises:
             InputError: if something else is there: a run without `overwrite`, or any other files.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not self.is_run:
-                raise InputError(f"{self.path} exists and is not a run. Choose another folder with --out.")
-            if not overwrite:
-                raise InputError(
-                    f"{self.path} holds another run. Use --resume to continue it, --overwrite to replace it, or "
-                    "another --out."
-                )
-            shutil.rmtree(self.path)
+        present = self._entries()
+        if present and not self.is_run:
+            raise InputError(f"{self.path} exists and is not a run. Choose another folder with --out.")
+        if present and not overwrite:
+            raise InputError(
+                f"{self.path} holds another run. Use --resume to continue it, --overwrite to replace it, or "
+                "another --out."
+            )
+        if foreign := sorted(present - ENTRIES):
+            raise InputError(f"{self.path} holds files that are not a run's, {foreign}: it is not overwritten.")
+        # The config goes last: what is left of an interrupted removal is still a run.
+        for name in sorted(present, key="config.json".__eq__):
+            _remove(self.path / name)
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
+
+    def _entries(self) -> set[str]:
+        """What is in the folder, but for files that an interruption left half written."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file. Choose another folder with --out.")
+        found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        return {name for name in found if "partial" not in name and not _SAMPLES.fullmatch(name)}
 
     def write_config(self, config: RunConfig) -> None:
         """Writes the settings, and the versions that they ran with."""
@@ -93,7 +126,7 @@ class RunFolder:
         try:
             record = json.loads(self._config.read_text())
             return {"config": record["config"], "versions": record["versions"]}
-        except (OSError, KeyError, json.JSONDecodeError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self._config} cannot be read ({type(error).__name__}: {error}).") from error
 
     def write_metrics(self, metrics: dict) -> None:
@@ -119,8 +152,15 @@ class RunFolder:
         """The trained model; raises `InputError` where it cannot be read."""
         try:
             return keras.saving.load_model(self.model)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.model} cannot be read ({str(error).splitlines()[0]}).") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def next_free_folder(parent: Path, name: str) -> Path:

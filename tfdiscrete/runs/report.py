@@ -1,5 +1,6 @@
 """What a person reads at the end of a run."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -46,9 +47,9 @@ def _nats(value: float) -> str:
 
 def next_steps(folder: RunFolder) -> str:
     """What was written where, and what to run next."""
-    path = folder.path
-    # Commands to paste: without an activated environment they need the path that this one was called by.
-    here = "" if shutil.which("tfdiscrete") else f"{Path(sys.argv[0]).parent}/"
+    path = shlex.quote(str(folder.path))
+    # Commands to paste: without an activated environment they need their path.
+    here = "" if shutil.which("tfdiscrete") else f"{Path(sys.executable).parent}/"
     return "\n".join(
         [
             f"Written to {path}/",

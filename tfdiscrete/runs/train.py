@@ -33,7 +33,7 @@ class Interrupted(KeyboardInterrupt):
     """Training was interrupted; `folder` holds a run that `resume` continues."""
 
     def __init__(self, folder: RunFolder):
-        super().__init__(f"interrupted; continue with 'tfdiscrete train --out {folder.path} --resume'")
+        super().__init__(f"interrupted; continue with '{folder.resume_command}'")
         self.folder = folder
 
 
@@ -49,7 +49,7 @@ def train(
 
     Args:
         config: a `RunConfig`, or some of its settings; the others have their defaults or, when resuming, the run's
-            own values. A resumed run may change `epochs` alone.
+            own values. A resumed run may change `epochs` alone; one that has them all is left as it is.
         out: the run's folder; by default `runs/DATASET-NNNN`, the first free number.
         resume: continue the run in `out` after its last backed-up epoch. A run that was cut off ends with the same
             weights as one that was not.
@@ -72,12 +72,18 @@ def train(
     dataset = data.load(config.dataset, binarize=config.binarization)
     model = make_model(config, dataset.train.x.shape[1:])
     batches = ShuffledBatches(dataset.train.x, batch_size=config.batch_size, seed=config.seed)
+    done = 0
     if resume:
+        done = restore_backup(model, folder.backup)
+        if folder.is_finished and done == config.epochs:
+            return folder
+        if folder.is_finished and done == 0:
+            raise InputError(f"{folder.path} holds a finished run without its backups: it cannot be trained further.")
         folder.reopen()
         folder.write_config(config)
     else:
         folder.begin(config, overwrite=overwrite)
-    timing = _fit(model, config, folder, dataset, batches, console or Console(stderr=True))
+    timing = _fit(model, config, folder, dataset, batches, done, console or Console(stderr=True))
     _write_results(model, config, folder, dataset, timing)
     return folder
 
@@ -122,7 +128,7 @@ def _resumed(config: RunConfig | Mapping | None, out) -> tuple[RunFolder, RunCon
         raise InputError("--resume needs --out, the folder of the run to continue.")
     folder = RunFolder(out)
     if not folder.is_run:
-        raise InputError(f"{folder.path} holds no run to resume: there is no config.json.")
+        raise InputError(f"{folder.path} holds no run to resume: there is no config.json of one.")
     stored = folder.read_config().to_json()
     asked = config.to_json() if isinstance(config, RunConfig) else dict(config or {})
     resumed = RunConfig.from_json({**stored, **asked})
@@ -134,8 +140,7 @@ def _resumed(config: RunConfig | Mapping | None, out) -> tuple[RunFolder, RunCon
     return folder, resumed
 
 
-def _fit(model, config, folder: RunFolder, dataset, batches: ShuffledBatches, console) -> dict:
-    done = restore_backup(model, folder.backup)
+def _fit(model, config, folder: RunFolder, dataset, batches: ShuffledBatches, done: int, console) -> dict:
     progress = EpochProgress(config.epochs, console)
     steps = int(model.optimizer.iterations.numpy())
     start = time.perf_counter()

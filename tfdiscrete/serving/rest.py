@@ -43,7 +43,7 @@ def predict(saved_model, payload: dict) -> dict:
     tensors = {key: _tensor(key, columns[key], spec) for key, spec in specs.items()}
     try:
         outputs = {key: value.numpy() for key, value in sorted(signature(**tensors).items())}
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
         reason = error.message.split("\n\t [[")[0].rsplit("\n", 1)[-1]
         raise InputError(f"signature {name!r} cannot take these values: {reason}.") from error
     if "instances" in payload:

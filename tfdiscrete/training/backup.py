@@ -7,6 +7,7 @@ is passed over.
 
 import os
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -37,8 +38,8 @@ class EpochBackup(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if not np.isfinite(loss):
             raise InputError(
-                f"the loss is {loss} in epoch {epoch + 1}. The last good weights stay in {self.folder}; a lower "
-                "learning rate or a higher temperature is what usually helps."
+                f"the loss is {loss} in epoch {epoch + 1}. Earlier epochs' weights, if there were any, stay in "
+                f"{self.folder}; a lower learning rate or a higher temperature is what usually helps."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / "partial.weights.h5"
@@ -56,15 +57,23 @@ def restore_backup(model: keras.Model, folder: str | os.PathLike) -> int:
         folder: of the backups; it need not exist.
 
     Returns:
-        The number of finished epochs: 0 if there is no readable backup.
+        The number of finished epochs: 0 if there is no backup.
+
+    Raises:
+        InputError: if there are backups and none can be read.
     """
-    for epoch, path in _backups(Path(folder)):
+    backups = _backups(Path(folder))
+    for epoch, path in backups:
         try:
-            model.load_weights(path)
-        except (OSError, ValueError, KeyError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Keras only warns of variables that the file lacks.
+                model.load_weights(path)
+        except (OSError, ValueError, KeyError, UserWarning) as error:
             print(f"passing over the backup {path}, which cannot be read ({type(error).__name__}: {error})")
             continue
         return epoch
+    if backups:
+        raise InputError(f"none of the backups in {folder} can be read: the run cannot be continued.")
     return 0
 
 

@@ -1,7 +1,8 @@
 """Data sets by name.
 
 `load(name)` looks for `NAME.npz` in the folder that the environment variable TFDISCRETE_DATA names, then in the Keras
-cache (`~/.keras/datasets`), then downloads it as `keras.datasets` does. Every file is checked against a SHA-256.
+cache (`~/.keras/datasets`), where its SHA-256 is checked, then downloads it from the places, and with the checks, of
+`keras.datasets`.
 
     digits            1,797 8x8 grey digits that come with scikit-learn: always there. Alpaydin, Kaynak (1998).
     mnist             70,000 28x28 grey digits. LeCun, Cortes, Burges.
@@ -91,6 +92,8 @@ def _find(name: str) -> dict[str, np.ndarray] | None:
     folders = [_cache_folder()]
     if os.environ.get(ENVIRONMENT_VARIABLE):
         folders.insert(0, Path(os.environ[ENVIRONMENT_VARIABLE]))
+        if not folders[0].is_dir():
+            raise InputError(f"{ENVIRONMENT_VARIABLE} names {folders[0]}, which is no folder.")
     for folder in folders:
         path = folder / f"{name}.npz"
         if path.is_file():
