@@ -44,7 +44,9 @@ class TestTraining:
     def test_relaxed_samples_are_those_of_numpy_on_the_layer_s_noise(self, temperature):
         layer = GumbelSoftmax(temperature, seed=7)
         for step in range(2):
-            noise = gumbel_noise(LOGITS.shape, step_seed(7, tf.constant(step, tf.int64))).numpy().astype("float64")
+            noise = (
+                gumbel_noise(LOGITS.shape, step_seed(7, tf.constant(step, tf.int64), "layer")).numpy().astype("float64")
+            )
             expected = scipy.special.softmax((LOGITS + noise) / temperature, axis=-1)
             np.testing.assert_allclose(layer(LOGITS, training=True), expected, rtol=1e-4, atol=1e-6)
 

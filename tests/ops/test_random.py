@@ -127,3 +127,13 @@ def test_seeds_differ_between_bases_purposes_and_steps():
     seeds += [tuple(step_seed(base, tf.constant(3, tf.int64)).numpy()) for base in bases]
     assert len(set(seeds)) == len(seeds) == 24
     assert {seed_of(base, "order").dtype for base in bases} == {tf.int32}
+
+
+@pytest.mark.parametrize("seed", [[7, 0], [-60841913, 3], [2**31 - 1, -(2**31)]])
+def test_seeds_are_the_same_in_every_mode_for_negative_numbers_too(seed):
+    def seeds():
+        return [fold_in(seed, 5), fold_in(fold_in(seed, -1), 2**31 - 1), step_seed(7, 3, "layer"), *split_seed(seed, 3)]
+
+    eager, graph, xla = seeds(), tf.function(seeds)(), tf.function(seeds, jit_compile=True)()
+    np.testing.assert_array_equal(graph, eager)
+    np.testing.assert_array_equal(xla, eager)
