@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -59,7 +60,7 @@ def test_check_positive_refuses_everything_else_and_says_what_it_received(value)
     assert repr(value) in str(raised.value)
 
 
-@pytest.mark.parametrize(("value", "minimum"), [(1, 1), (7, 1), (2, 2), (0, 0), (10**30, 1)])
+@pytest.mark.parametrize(("value", "minimum"), [(1, 1), (7, 1), (2, 2), (0, 0), (2**31 - 1, 1)])
 def test_check_count_returns_integers_from_the_minimum_on(value, minimum):
     assert check_count("size", value, minimum) is value
 
@@ -71,3 +72,17 @@ def test_check_count_refuses_everything_else_and_says_what_it_received(value, mi
     with pytest.raises(InputError, match=f"size must be an integer of at least {minimum}. Received: size=") as raised:
         check_count("size", value, minimum)
     assert repr(value) in str(raised.value)
+
+
+def test_check_count_refuses_what_no_32_bit_integer_holds():
+    with pytest.raises(
+        InputError, match="n must be an integer of at least 1 and at most 2147483647. Received: n=2147483648"
+    ):
+        check_count("n", 2**31)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.int64(3), np.float64(2.0)])
+def test_numpys_numbers_are_taken_and_become_pythons(number):
+    assert type(check_positive("x", number)) is float
+    assert check_positive("x", number) == number
+    assert type(check_count("n", np.int64(3))) is int
