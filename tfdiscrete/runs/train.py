@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from tfdiscrete import estimators
@@ -173,8 +174,10 @@ def _write_results(model: DiscreteVAE, config: RunConfig, folder: RunFolder, dat
     x = dataset.test.x
     folder.save_model(model)
     export_saved_model(model, folder.saved_model)
-    shown = model.predict(x[:20], verbose=0)["reconstruction"]
-    save_figure(reconstructions_figure(x[:20], shown), folder.reconstructions)
+    # From the whole split: some test sets are sorted by class.
+    shown = x[np.linspace(0, len(x) - 1, 20, dtype=int)]
+    reconstruction = model.predict(shown, verbose=0)["reconstruction"]
+    save_figure(reconstructions_figure(shown, reconstruction), folder.reconstructions)
     save_figure(samples_figure(model.sample(64, seed_of(config.seed, "sample")).numpy()), folder.samples)
     metrics = evaluate_model(model, x)
     steps = int(model.optimizer.iterations.numpy())
