@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.ops import gumbel_max, perturb
+from tfdiscrete.ops import add_counter, gumbel_max, perturb
 
 Cost = Callable[[tf.Tensor], tf.Tensor]
 Reduce = Callable[[tf.Tensor], tf.Tensor]
@@ -64,15 +64,7 @@ class Estimator(keras.layers.Layer, abc.ABC):
     def __init__(self, num_samples: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.num_samples = check_count("num_samples", num_samples)
-        self.step = self.add_weight(
-            name="step",
-            shape=(),
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
+        self.step = add_counter(self, "step")
 
     def build(self, logits_shape=None) -> None:
         self.built = True

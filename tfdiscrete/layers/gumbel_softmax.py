@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_name, check_seed
-from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb, random_base, step_seed, straight_through
+from tfdiscrete.ops import add_counter, gumbel_max, gumbel_softmax, perturb, random_base, step_seed, straight_through
 from tfdiscrete.ops.temperature import (
     Temperature,
     check_temperature,
@@ -76,8 +76,8 @@ class GumbelSoftmax(keras.layers.Layer):
     def build(self, input_shape):
         if len(input_shape) < 1 or not input_shape[-1]:
             raise InputError(f"logits must have shape [..., K] with K >= 1 static. Received: shape {input_shape}.")
-        self.step = self._add_count("step")
-        self.inference_draws = self._add_count("inference_draws")
+        self.step = add_counter(self, "step")
+        self.inference_draws = add_counter(self, "inference_draws")
         self.built = True
 
     def call(self, inputs, training=False):
@@ -94,17 +94,6 @@ class GumbelSoftmax(keras.layers.Layer):
         count.assign_add(1)
         soft = tf.exp(log_y)
         return straight_through(gumbel_max(log_y), soft) if self.hard else soft
-
-    def _add_count(self, name):
-        return self.add_weight(
-            name=name,
-            shape=(),
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -24,7 +24,7 @@ from tfdiscrete.objectives import (
     negative_elbo,
     relaxed_elbo,
 )
-from tfdiscrete.ops import fold_in, gumbel_max, random_base, step_seed
+from tfdiscrete.ops import add_counter, fold_in, gumbel_max, random_base, step_seed
 
 _LONGEST_EXECUTION = 32
 
@@ -84,15 +84,7 @@ class DiscreteVAE(keras.Model):
             raise InputError(f"{type(self.prior).__name__} has no closed-form KL: use kl='sampled' or 'auto'.")
         self.kl = ("analytic" if analytic else "sampled") if kl == "auto" else kl
         self.seed = random_base() if seed is None else check_seed(seed)
-        self.counter = self.add_weight(
-            name="counter",
-            shape=(),
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-        )
+        self.counter = add_counter(self, "counter")
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.rate_tracker = keras.metrics.Mean(name="rate")
         self.distortion_tracker = keras.metrics.Mean(name="distortion")
