@@ -488,7 +488,9 @@ class TestSaving:
         vae.save(tmp_path / "vae.keras")
         loaded = keras.saving.load_model(tmp_path / "vae.keras")
         assert (loaded.jit_compile, loaded.steps_per_execution) == (True, 32)
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        with tf.distribute.MirroredStrategy(
+            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+        ).scope():
             replicated = keras.saving.load_model(tmp_path / "vae.keras")
         assert (replicated.jit_compile, replicated.steps_per_execution) == (False, 1)
         fit(replicated, x, batch_size=12)
@@ -542,7 +544,9 @@ class TestReplicas:
     def test_two_replicas_train_and_evaluate_as_one_device_does(self):
         x = bits(48)
         single = make_vae(estimator="enumeration", optimizer=keras.optimizers.SGD(0.1))
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        strategy = tf.distribute.MirroredStrategy(
+            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+        )
         with strategy.scope():
             vae = make_vae(
                 estimator="enumeration", optimizer=keras.optimizers.SGD(0.1), jit_compile="auto", steps="auto"
