@@ -137,11 +137,11 @@ class TestInference:
 
     @pytest.mark.parametrize("temperature", [0.1, 3.0])
     def test_probabilities_are_the_softmax_at_any_temperature(self, temperature):
-        y = GumbelSoftmax(temperature, inference="probabilities")(LOGITS)
+        y = GumbelSoftmax(temperature, inference="mean")(LOGITS)
         np.testing.assert_allclose(y, PROBABILITIES, rtol=1e-5)
 
     def test_probabilities_are_the_mean_of_the_hard_samples(self):
-        hard = GumbelSoftmax(0.5, hard=True, inference="probabilities", seed=7)
+        hard = GumbelSoftmax(0.5, hard=True, inference="mean", seed=7)
         logits = np.broadcast_to(LOGITS[0], (20_000, 4, 3))
         mean, error = hard(logits, training=True).numpy().mean(axis=0), np.sqrt(PROBABILITIES[0] / 20_000)
         assert (np.abs(mean - hard(LOGITS)[0]) < 4.5 * error).all()
@@ -188,7 +188,7 @@ class TestUse:
 
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
     @pytest.mark.parametrize("hard", [True, False])
-    @pytest.mark.parametrize("inference", ["mode", "probabilities", "sample"])
+    @pytest.mark.parametrize("inference", ["mode", "mean", "sample"])
     def test_mixed_precision_keeps_the_compute_dtype_and_finite_gradients(self, inference, hard, policy):
         layer, logits = GumbelSoftmax(1e-3, hard=hard, inference=inference, dtype=policy, seed=7), tf.constant(LOGITS)
         with tf.GradientTape() as tape:

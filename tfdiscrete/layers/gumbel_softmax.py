@@ -8,21 +8,12 @@ Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with G
 import keras
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_name, check_seed
-from tfdiscrete.ops import add_counter, gumbel_max, gumbel_softmax, perturb, random_base, step_seed, straight_through
-from tfdiscrete.ops.temperature import (
-    Temperature,
-    check_temperature,
-    deserialize_temperature,
-    serialize_temperature,
-    temperature_at,
-)
-
-INFERENCE = ("mode", "probabilities", "sample")
+from tfdiscrete.layers.stochastic import RelaxedLayer, check_categories
+from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.layers")
-class GumbelSoftmax(keras.layers.Layer):
+class GumbelSoftmax(RelaxedLayer):
     """Samples one categorical variable for each row of logits.
 
     While training each call draws new noise: relaxed samples on the simplex, or with `hard=True` exact one-hot
@@ -42,9 +33,9 @@ class GumbelSoftmax(keras.layers.Layer):
     Args:
         temperature: a positive number, or a `keras.optimizers.schedules` schedule of the number of training calls.
         hard: whether samples are one-hot (straight-through).
-        inference: the rule outside of training. "mode" (default): the one-hot most likely category;
-            "probabilities": softmax(logits), the samples' mean at any temperature for hard samples; "sample": a sample
-            as in training. The first two are deterministic.
+        inference: the rule outside of training. "mode" (default): the one-hot most likely category; "mean":
+            softmax(logits), the hard samples' mean; "sample": a sample as in training. The first two are
+            deterministic.
         seed: a non-negative integer; by default one is drawn from the system and kept in the config.
 
     Call arguments:
@@ -58,51 +49,24 @@ class GumbelSoftmax(keras.layers.Layer):
         InputError: for a temperature that is not positive, an unknown rule, or inputs without a static last dimension.
     """
 
-    def __init__(
-        self,
-        temperature: Temperature = 1.0,
-        hard: bool = False,
-        inference: str = "mode",
-        seed: int | None = None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.temperature = check_temperature(deserialize_temperature(temperature))
-        self.hard = hard
-        self.inference = check_name("inference rule", inference, INFERENCE)
-        self.seed = random_base() if seed is None else check_seed(seed)
-        self.supports_masking = True
-
     def build(self, input_shape):
-        if len(input_shape) < 1 or not input_shape[-1]:
-            raise InputError(f"logits must have shape [..., K] with K >= 1 static. Received: shape {input_shape}.")
-        self.step = add_counter(self, "step")
-        self.inference_draws = add_counter(self, "inference_draws")
-        self.built = True
+        check_categories(input_shape)
+        super().build(input_shape)
 
-    def call(self, inputs, training=False):
-        if training or self.inference == "sample":
-            return tf.cast(self._sample(inputs, training), inputs.dtype)
-        if self.inference == "probabilities":
-            return tf.nn.softmax(inputs, axis=-1)
-        return gumbel_max(inputs)
+    def _perturb(self, logits, seed):
+        return perturb(logits, 1, seed)[0]
 
-    def _sample(self, logits, training):
-        count, purpose = (self.step, "layer") if training else (self.inference_draws, "layer at inference")
-        perturbed = perturb(logits, 1, step_seed(self.seed, count.value, purpose))[0]
-        log_y = gumbel_softmax(perturbed, temperature_at(self.temperature, self.step.value))
-        count.assign_add(1)
-        soft = tf.exp(log_y)
-        return straight_through(gumbel_max(log_y), soft) if self.hard else soft
+    def _relax(self, perturbed, temperature):
+        return tf.exp(gumbel_softmax(perturbed, temperature))
+
+    def _harden(self, perturbed):
+        return gumbel_max(perturbed)
+
+    def _mode(self, logits):
+        return gumbel_max(logits)
+
+    def _mean(self, logits):
+        return tf.nn.softmax(logits, axis=-1)
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "temperature": serialize_temperature(self.temperature),
-            "hard": self.hard,
-            "inference": self.inference,
-            "seed": self.seed,
-        }
