@@ -41,6 +41,13 @@ def check_positive(name: str, value: float) -> float:
     return value if isinstance(value, int) else float(value)
 
 
+def check_non_negative(name: str, value: float) -> float:
+    """Returns `value`, a Python number, if it is at least 0 and finite; raises `InputError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+        raise InputError(f"{name} must be a finite number of at least 0. Received: {name}={value!r}.")
+    return value if isinstance(value, int) else float(value)
+
+
 def check_count(name: str, value: int, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
     """Returns `value`, a Python integer, if it is from `minimum` to `maximum`; raises `InputError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not minimum <= value <= maximum:

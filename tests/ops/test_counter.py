@@ -1,7 +1,7 @@
 import keras
 import tensorflow as tf
 
-from tfdiscrete.ops import add_counter
+from tfdiscrete.ops.counter import add_counter
 
 
 def test_a_counter_is_an_untrained_integer_that_replicas_share():

@@ -4,7 +4,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from tfdiscrete.ops import gumbel_max, gumbel_noise, gumbel_softmax, uniform
+from tfdiscrete.ops import gumbel_max, gumbel_noise, gumbel_softmax, perturb, posterior_gumbels, uniform
 
 HALF = ["float16", "bfloat16"]
 FULL = ["float32", "float64"]
@@ -27,7 +27,7 @@ def test_noise_is_minus_log_minus_log_of_the_uniforms(dtype, rtol):
 def test_noise_of_the_extreme_uniforms_has_the_stated_bounds(monkeypatch, dtype, low, high):
     integer = np.dtype({"float32": "uint32", "float64": "uint64"}[dtype])
     extremes = tf.constant([0, np.iinfo(integer).max], integer)
-    monkeypatch.setattr(tf.random, "stateless_uniform", lambda *args, **kwargs: extremes)
+    monkeypatch.setattr("tfdiscrete.ops.random._bits", lambda *args, **kwargs: extremes)
     noise = gumbel_noise([2], [0, 0], dtype=dtype).numpy()
     assert low < noise[0] < low + 0.1
     assert high - 0.1 < noise[1] < high
@@ -94,3 +94,83 @@ def test_value_and_gradient_are_finite_at_every_temperature(dtype, scale, catego
         assert gradient.dtype == dtype
         assert np.isfinite(tf.cast(gradient, tf.float64)).all()
         np.testing.assert_allclose(tf.reduce_sum(y, axis=-1), 1.0, atol=2e-5)
+
+
+class TestPosteriorGumbels:
+    LOGITS = np.array([1.0, -2.0, 0.5, 2.0, -1.0])
+    LOG_PI = scipy.special.log_softmax(LOGITS)
+
+    def draw(self, category, count, dtype="float64"):
+        one_hot = np.broadcast_to(np.eye(5)[category], (count, 5))
+        return posterior_gumbels(tf.constant(self.LOGITS, dtype), tf.constant(one_hot, dtype), [5, 6]).numpy()
+
+    @pytest.mark.parametrize("dtype", FULL)
+    @pytest.mark.parametrize("category", [1, 3])
+    def test_maximum_is_a_standard_gumbel_and_the_others_are_truncated_below_it(self, category, dtype):
+        draws = self.draw(category, 20_000, dtype).astype("float64")
+        top = draws[:, category]
+        assert scipy.stats.kstest(top, "gumbel_r").pvalue > 1e-3
+        others = [k for k in range(5) if k != category]
+        # F_k(g) / F_k(top), F_k the law of a Gumbel at log pi_k, is uniform given the maximum
+        uniforms = np.exp(np.exp(self.LOG_PI[others]) * (np.exp(-top[:, None]) - np.exp(-draws[:, others])))
+        for column in uniforms.T:
+            assert scipy.stats.kstest(column, "uniform").pvalue > 1e-3
+        assert abs(np.corrcoef(np.column_stack([uniforms, top]).T) - np.eye(5)).max() < 4.5 / np.sqrt(20_000)
+
+    def test_given_samples_of_the_logits_the_law_is_that_of_the_perturbed_logits(self):
+        logits = tf.constant(self.LOGITS)
+        hard = gumbel_max(perturb(logits, 20_000, [1, 2]))
+        draws = posterior_gumbels(logits, hard, [3, 4]).numpy()
+        for k in range(5):
+            assert scipy.stats.kstest(draws[:, k], scipy.stats.gumbel_r(loc=self.LOG_PI[k]).cdf).pvalue > 1e-3
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("dtype", HALF + FULL)
+    @pytest.mark.parametrize("categories", [1, 2, 10_000])
+    def test_extreme_logits_give_finite_values_and_gradients_and_exactly_the_category(
+        self, categories, dtype, jit_compile
+    ):
+        signs = np.where(np.arange(categories) % 2, 1.0, -1.0)
+        logits = tf.constant(100.0 * np.stack([signs, -signs, np.zeros(categories)]), dtype)
+        category = [0, categories - 1, categories // 2]
+
+        @tf.function(jit_compile=jit_compile)
+        def draw(logits):
+            one_hot = tf.broadcast_to(tf.one_hot(category, categories, dtype=dtype), [4, 3, categories])
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                draws = posterior_gumbels(logits, one_hot, [3, 4])
+                value = tf.reduce_sum(tf.random.stateless_normal(draws.shape, [1, 2], dtype=draws.dtype) * draws)
+            return draws, tape.gradient(value, logits)
+
+        draws, gradient = draw(logits)
+        assert draws.dtype == (tf.float64 if dtype == "float64" else tf.float32)
+        assert np.isfinite(draws).all()
+        assert np.isfinite(tf.cast(gradient, tf.float64)).all()
+        second = np.sort(draws, axis=-1)[..., -2:-1]
+        np.testing.assert_array_equal(tf.argmax(draws, axis=-1), np.broadcast_to(category, (4, 3)))
+        assert (np.max(draws, axis=-1, keepdims=True) > second).all(), "the maximum must be unique"
+
+    @pytest.mark.parametrize("top", [-2.5, -1.0, 0.0, 0.3, 1.0, 16.0])
+    def test_others_that_round_to_the_maximum_stay_below_it(self, monkeypatch, top):
+        noise = tf.constant([1e6, top, 1e6])
+        monkeypatch.setattr("tfdiscrete.ops.gumbel.gumbel_noise", lambda *args, **kwargs: noise)
+        draws = posterior_gumbels(tf.zeros([3]), tf.constant([0.0, 1.0, 0.0]), [0, 0]).numpy()
+        assert draws[1] == np.float32(top)
+        assert (draws[[0, 2]] < draws[1]).all()
+        np.testing.assert_allclose(draws[[0, 2]], top, atol=1e-6, rtol=1e-6)
+
+    def test_gradient_is_that_of_finite_differences(self):
+        logits, step = tf.constant(self.LOGITS), 1e-6
+        one_hot = tf.one_hot([0, 3, 1], 5, dtype=tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            draws = posterior_gumbels(logits, one_hot, [5, 6])
+        differences = [
+            (posterior_gumbels(logits + d, one_hot, [5, 6]) - posterior_gumbels(logits - d, one_hot, [5, 6]))
+            / (2 * step)
+            for d in step * np.eye(5)
+        ]
+        jacobian = tape.jacobian(draws, logits).numpy()
+        assert np.abs(jacobian).max() > 0.1
+        np.testing.assert_allclose(jacobian, np.stack(differences, axis=-1), rtol=1e-6, atol=1e-8)

@@ -4,7 +4,8 @@ import scipy.stats
 import tensorflow as tf
 
 from tfdiscrete import InputError
-from tfdiscrete.ops import fold_in, seed_of, split_seed, step_seed, uniform
+from tfdiscrete.ops import fold_in, normal, seed_of, split_seed, step_seed, uniform
+from tfdiscrete.ops.random import _bits
 
 SPACING = {"float32": 2.0**-23, "float64": 2.0**-52}
 INTEGER = {"float32": "uint32", "float64": "uint64"}
@@ -29,7 +30,7 @@ def test_uniforms_are_the_same_in_eager_graph_and_xla_execution(dtype):
 def test_the_extreme_bits_give_numbers_strictly_between_zero_and_one(monkeypatch, dtype, jit_compile):
     integer = np.dtype(INTEGER[dtype])
     extremes = tf.constant([0, np.iinfo(integer).max], integer)
-    monkeypatch.setattr(tf.random, "stateless_uniform", lambda *args, **kwargs: extremes)
+    monkeypatch.setattr("tfdiscrete.ops.random._bits", lambda *args, **kwargs: extremes)
     smallest, largest = tf.function(lambda: uniform([2], [0, 0], dtype=dtype), jit_compile=jit_compile)().numpy()
     assert smallest == SPACING[dtype] / 2 > 0
     assert largest == 1 - SPACING[dtype] / 2 < 1
@@ -60,6 +61,30 @@ def test_uniforms_of_other_dtypes_are_refused(dtype):
 def test_uniform_takes_a_shape_that_is_a_tensor():
     draw = tf.function(lambda batch: uniform(tf.stack([batch, 3]), [1, 2]))
     np.testing.assert_array_equal(draw(tf.constant(4)), uniform([4, 3], [1, 2]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_numbers_have_the_normal_law(dtype):
+    values = normal([200_000], [11, 12], dtype=dtype).numpy().astype(np.float64)
+    assert scipy.stats.kstest(values, "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_numbers_are_the_quantiles_of_the_uniforms_in_every_execution(dtype):
+    expected = scipy.stats.norm.ppf(uniform([300, 7], [3, 4], dtype=dtype).numpy().astype(np.float64))
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for draws in executions(lambda: normal([300, 7], [3, 4], dtype=dtype)):
+        np.testing.assert_allclose(draws, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("float32", 5.4), ("float64", 8.3)])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_normal_numbers_of_the_extreme_uniforms_are_finite_and_opposite(monkeypatch, dtype, largest, jit_compile):
+    extremes = tf.constant([SPACING[dtype] / 2, 1 - SPACING[dtype] / 2], dtype)
+    monkeypatch.setattr("tfdiscrete.ops.random.uniform", lambda shape, seed, *, dtype: extremes)
+    low, high = tf.function(lambda: normal([2], [0, 0], dtype=dtype), jit_compile=jit_compile)().numpy()
+    assert largest - 0.2 < high <= largest
+    assert low == pytest.approx(-high, rel=1e-5)
 
 
 @pytest.mark.parametrize("data", [3, np.int64(3), tf.constant(3), tf.constant(3, tf.int64)])
@@ -137,3 +162,13 @@ def test_seeds_are_the_same_in_every_mode_for_negative_numbers_too(seed):
     eager, graph, xla = seeds(), tf.function(seeds)(), tf.function(seeds, jit_compile=True)()
     np.testing.assert_array_equal(graph, eager)
     np.testing.assert_array_equal(xla, eager)
+
+
+@pytest.mark.parametrize("seed", [[1, 2], [-5, 7], [-(2**31), -1]])
+@pytest.mark.parametrize("shape", [[101], [4, 5], [0, 3], []])
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "uint64"])
+def test_bits_are_those_of_tensorflow_s_philox(seed, shape, dtype):
+    expected = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=dtype, alg="philox")
+    np.testing.assert_array_equal(_bits(shape, tf.constant(seed), tf.as_dtype(dtype)), expected)
+    compiled = tf.function(lambda: _bits(shape, tf.constant(seed), tf.as_dtype(dtype)), jit_compile=True)
+    np.testing.assert_array_equal(compiled(), expected)

@@ -1,24 +1,55 @@
 """Pure tensor functions: noise, the simplex, straight-through values. Nothing here holds state."""
 
-from tfdiscrete.ops.counter import add_counter
-from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax, perturb
+from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax, perturb, posterior_gumbels
+from tfdiscrete.ops.gumbel_top_k import OrderedSample, gumbel_top_k, plackett_luce_log_prob
+from tfdiscrete.ops.kmeans import kmeans
+from tfdiscrete.ops.logistic import logistic_noise
 from tfdiscrete.ops.logspace import log_mean_exp
-from tfdiscrete.ops.random import fold_in, random_base, seed_of, split_seed, step_seed, uniform
-from tfdiscrete.ops.straight_through import straight_through, with_gradient_of
+from tfdiscrete.ops.nearest_code import nearest_code
+from tfdiscrete.ops.quadrature import gaussian_argmax_log_probabilities
+from tfdiscrete.ops.random import fold_in, normal, seed_of, split_seed, step_seed, uniform
+from tfdiscrete.ops.rotation_trick import rotation_trick
+from tfdiscrete.ops.simplex import (
+    inverse_log_softmax_plus_plus,
+    inverse_stick_breaking,
+    log_softmax_plus_plus,
+    log_stick_breaking,
+    softmax_plus_plus_limit,
+)
+from tfdiscrete.ops.straight_through import reinmax, snap, step, straight_through, with_gradient_of
+from tfdiscrete.ops.truncation import linear_transform, truncated_log_pmf
 
 __all__ = [
-    "add_counter",
+    "OrderedSample",
     "fold_in",
+    "gaussian_argmax_log_probabilities",
     "gumbel_max",
     "gumbel_noise",
     "gumbel_softmax",
+    "gumbel_top_k",
+    "inverse_log_softmax_plus_plus",
+    "inverse_stick_breaking",
+    "kmeans",
+    "linear_transform",
     "log_mean_exp",
+    "log_softmax_plus_plus",
+    "log_stick_breaking",
+    "logistic_noise",
+    "nearest_code",
+    "normal",
     "perturb",
-    "random_base",
+    "plackett_luce_log_prob",
+    "posterior_gumbels",
+    "reinmax",
+    "rotation_trick",
     "seed_of",
+    "snap",
+    "softmax_plus_plus_limit",
     "split_seed",
+    "step",
     "step_seed",
     "straight_through",
+    "truncated_log_pmf",
     "uniform",
     "with_gradient_of",
 ]
