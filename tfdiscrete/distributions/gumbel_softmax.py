@@ -10,8 +10,11 @@ Chris J. Maddison, Andriy Mnih, Yee Whye Teh (2017), "The Concrete Distribution"
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdiscrete.distributions.assertions import parameter_assertions
+from tfdiscrete.distributions.kl import refuse_kl
 from tfdiscrete.errors import InputError
 from tfdiscrete.ops import gumbel_noise, gumbel_softmax
+from tfdiscrete.ops.precision import widen
 
 tfd = tfp.distributions
 
@@ -31,6 +34,7 @@ class GumbelSoftmax(tfd.Distribution):
     Args:
         temperature: positive scalar.
         logits: `[*batch, K]`, floating, `K` static and at least 1. For `K = 1` the sample is 1 and its density 1.
+        validate_args: whether to assert when run that the logits are finite and the temperature positive.
 
     Raises:
         InputError: for logits without a static last dimension.
@@ -65,10 +69,13 @@ class GumbelSoftmax(tfd.Distribution):
 
     def sample_log(self, sample_shape, seed) -> tf.Tensor:
         """Logarithms of samples, `[*sample_shape, *batch, K]`; `seed` is int32 `[2]`."""
+        return tf.cast(gumbel_softmax(self._perturb(sample_shape, seed), self._temperature), self.dtype)
+
+    def _perturb(self, sample_shape, seed):
         leading = tf.reshape(tf.cast(sample_shape, tf.int32), [-1])
         shape = tf.concat([leading, tf.shape(self._logits)], axis=0)
-        noise = gumbel_noise(shape, seed, dtype=self.dtype)
-        return tf.cast(gumbel_softmax(self._logits + noise, self._temperature), self.dtype)
+        logits = widen(self._logits)
+        return logits + gumbel_noise(shape, seed, dtype=logits.dtype)
 
     def log_prob_of_log(self, log_x) -> tf.Tensor:
         """The log density at `exp(log_x)`, on the simplex (not of `log_x`), `[..., K]` to `[...]`."""
@@ -81,10 +88,16 @@ class GumbelSoftmax(tfd.Distribution):
         return constant + terms - categories * tf.reduce_logsumexp(log_pi - tau * log_x, axis=-1)
 
     def _sample_n(self, n, seed=None):
-        return tf.exp(self.sample_log([n], tfp.random.sanitize_seed(seed)))
+        scaled = self._perturb([n], tfp.random.sanitize_seed(seed)) * (1.0 / widen(self._temperature))
+        return tf.cast(tf.nn.softmax(scaled, axis=-1), self.dtype)
 
     def _log_prob(self, value):
         return self.log_prob_of_log(tf.math.log(value))
+
+    def _parameter_control_dependencies(self, is_init):
+        if not (is_init and self.validate_args):
+            return []
+        return parameter_assertions(logits=self._logits, temperature=self._temperature)
 
     def _event_shape(self):
         return self._logits.shape[-1:]
@@ -100,3 +113,12 @@ class GumbelSoftmax(tfd.Distribution):
 
     def _default_event_space_bijector(self):
         return tfp.bijectors.SoftmaxCentered(validate_args=self.validate_args)
+
+
+refuse_kl(
+    GumbelSoftmax,
+    GumbelSoftmax,
+    "Use the sampled KL: the mean of q.log_prob_of_log(log_x) - p.log_prob_of_log(log_x) over "
+    "log_x = q.sample_log(...), reparameterized; or that of the categorical variables, tfd.kl_divergence("
+    "ProductCategorical(q.logits), ProductCategorical(p.logits)), which beside relaxed samples gives no bound.",
+)
