@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.ops import add_counter, gumbel_max, perturb
+from tfdiscrete.ops import gumbel_max, perturb
+from tfdiscrete.ops.counter import add_counter
 
 Cost = Callable[[tf.Tensor], tf.Tensor]
 Reduce = Callable[[tf.Tensor], tf.Tensor]

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.layers.stochastic import RelaxedLayer, check_categories
-from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb
+from tfdiscrete.ops import gumbel_max, gumbel_noise
+from tfdiscrete.ops.precision import widen
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.layers")
@@ -54,10 +55,11 @@ class GumbelSoftmax(RelaxedLayer):
         super().build(input_shape)
 
     def _perturb(self, logits, seed):
-        return perturb(logits, 1, seed)[0]
+        logits = widen(logits)
+        return logits + gumbel_noise(tf.shape(logits), seed, dtype=logits.dtype)
 
     def _relax(self, perturbed, temperature):
-        return tf.exp(gumbel_softmax(perturbed, temperature))
+        return tf.nn.softmax(perturbed * (1.0 / tf.cast(temperature, perturbed.dtype)), axis=-1)
 
     def _harden(self, perturbed):
         return gumbel_max(perturbed)

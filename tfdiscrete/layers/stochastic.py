@@ -10,7 +10,9 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_name, check_seed
-from tfdiscrete.ops import add_counter, random_base, step_seed, straight_through
+from tfdiscrete.ops import step_seed, straight_through
+from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.random import random_base
 from tfdiscrete.ops.temperature import (
     Temperature,
     check_temperature,
@@ -27,8 +29,9 @@ class StochasticLayer(keras.layers.Layer, abc.ABC):
 
     Subclasses write `_sample`, `_mode` and `_mean`, and say with `compute_output_shape` what comes out.
 
-    Replicas of a `tf.distribute` strategy draw different noise. Two layers with one seed draw the same noise: give
-    each its own, or none.
+    NaN inputs give NaN samples and means, which `tf.debugging.enable_check_numerics` reports where they start; of the
+    mode they give some outcome. Replicas of a `tf.distribute` strategy draw different noise. Two layers with one seed
+    draw the same noise: give each its own, or none.
 
     Args:
         inference: the rule outside of training. "mode" (default): the most likely outcome; "mean": the mean of the
@@ -106,9 +109,13 @@ class RelaxedLayer(StochasticLayer):
         self.temperature = check_temperature(deserialize_temperature(temperature))
         self.hard = hard
 
+    def current_temperature(self) -> tf.Tensor:
+        """The temperature at the present count of training calls, float32 `[]`."""
+        return temperature_at(self.temperature, self.step.value)
+
     def _sample(self, inputs, seed):
         perturbed = self._perturb(inputs, seed)
-        soft = self._relax(perturbed, temperature_at(self.temperature, self.step.value))
+        soft = self._relax(perturbed, self.current_temperature())
         return straight_through(self._harden(perturbed), soft) if self.hard else soft
 
     @abc.abstractmethod

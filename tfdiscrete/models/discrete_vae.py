@@ -24,7 +24,9 @@ from tfdiscrete.objectives import (
     negative_elbo,
     relaxed_elbo,
 )
-from tfdiscrete.ops import add_counter, fold_in, gumbel_max, random_base, step_seed
+from tfdiscrete.ops import fold_in, gumbel_max, step_seed
+from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.random import random_base
 
 _LONGEST_EXECUTION = 32
 

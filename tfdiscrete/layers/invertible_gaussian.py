@@ -1,0 +1,144 @@
+"""The invertible Gaussian layer: a Gaussian's parameters in, relaxed or straight-through one-hot samples out.
+
+    x = softmax++(flow(mu + sigma eps) / tau; delta),    eps standard normal
+
+Andres Potapczynski, Gabriel Loaiza-Ganem, John P. Cunningham (2020), "Invertible Gaussian Reparameterization:
+Revisiting the Gumbel-Softmax", arXiv 1912.09588.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.bijectors import PlanarFlow, StickBreaking
+from tfdiscrete.distributions import InvertibleGaussian as Distribution
+from tfdiscrete.errors import InputError, check_name, check_positive
+from tfdiscrete.layers.stochastic import RelaxedLayer
+from tfdiscrete.ops import log_softmax_plus_plus, normal, softmax_plus_plus_limit
+from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.temperature import Temperature
+
+FLOWS = ("none", "planar", "stick_breaking")
+# exp(+-20) is beyond what any temperature leaves apart, and far from overflow.
+_MAX_LOG_SCALE = 20.0
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.layers")
+class InvertibleGaussian(RelaxedLayer):
+    """Samples one categorical variable for each row of Gaussian parameters.
+
+    While training each call draws new noise: relaxed samples on the simplex, or with `hard=True` the one-hot samples of
+    the limit, whose gradient is the relaxed sample's.
+
+    Example:
+
+        model = keras.Sequential([
+            keras.layers.Dense(20 * 2 * 9),
+            keras.layers.Reshape((20, 2 * 9)),
+            tfdiscrete.layers.InvertibleGaussian(temperature=0.5),          # [B, 20, 10]
+        ])
+
+    Args:
+        temperature: a positive number, or a `keras.optimizers.schedules` schedule of the number of training calls.
+        delta: positive; the weight of the last category.
+        flow: "none" (IGR-I); "planar", one trained `PlanarFlow` for each latent variable; "stick_breaking" (IGR-SB),
+            whose last category is never a hard sample.
+        hard: whether samples are one-hot (straight-through).
+        inference: the rule outside of training. "mode" (default): the hard outcome at the Gaussian's mode, one-hot;
+            "mean": the hard samples' exact probabilities, by quadrature, for `flow="none"` alone; "sample": a sample as
+            in training.
+        seed: a non-negative integer; by default one is drawn from the system and kept in the config.
+
+    Call arguments:
+        inputs: `[..., 2 (K-1)]`, finite: the K-1 means, then the K-1 logarithms of the scales (kept within +-20).
+        training: whether to sample.
+
+    Returns:
+        `[..., K]`, in the compute dtype. Noise and softmax are computed in float32 at least.
+
+    Raises:
+        InputError: for an argument out of its range, "mean" with a flow, or inputs without a static, even last
+            dimension.
+    """
+
+    def __init__(
+        self,
+        temperature: Temperature = 1.0,
+        delta: float = 1.0,
+        flow: str = "none",
+        hard: bool = False,
+        inference: str = "mode",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(temperature=temperature, hard=hard, inference=inference, seed=seed, **kwargs)
+        self.delta = check_positive("delta", delta)
+        self.flow = check_name("flow", flow, FLOWS)
+        if inference == "mean" and flow != "none":
+            raise InputError(
+                'inference="mean" needs flow="none": there is no quadrature for the hard samples\' law behind a flow. '
+                f'Received: flow={flow!r}. Use inference="mode" or "sample".'
+            )
+
+    def build(self, input_shape):
+        if len(input_shape) < 1 or not input_shape[-1] or input_shape[-1] % 2:
+            raise InputError(
+                "inputs must have shape [..., 2 (K-1)], means and then log scales, with K >= 2 static. "
+                f"Received: shape {input_shape}."
+            )
+        if self.flow == "planar":
+            # One flow for each latent variable: all dimensions but the batch's.
+            batch = tuple(input_shape[1:-1])
+            if None in batch:
+                raise InputError(
+                    "a planar flow is made for each latent variable: all dimensions of the inputs but the first must "
+                    f"be static. Received: shape {input_shape}."
+                )
+            shape = (*batch, input_shape[-1] // 2)
+            # Keras's initializers take 32-bit seeds.
+            first, second = (keras.initializers.RandomNormal(0.0, 0.1, (self.seed + i) % 2**31) for i in range(2))
+            self.u = self.add_weight(name="u", shape=shape, initializer=first)
+            self.w = self.add_weight(name="w", shape=shape, initializer=second)
+            self.b = self.add_weight(name="b", shape=batch, initializer="zeros")
+        super().build(input_shape)
+
+    def distribution(self, inputs) -> Distribution:
+        """The distribution of the layer's relaxed samples at its present temperature, for densities and KLs."""
+        loc, scale = _parameters(inputs)
+        return Distribution(loc, scale, self.current_temperature(), self.delta, self._bijector())
+
+    def _bijector(self):
+        if self.flow == "planar":
+            return PlanarFlow(*(widen(tf.convert_to_tensor(weight.value)) for weight in (self.u, self.w, self.b)))
+        return StickBreaking() if self.flow == "stick_breaking" else None
+
+    def _perturb(self, inputs, seed):
+        loc, scale = _parameters(inputs)
+        return self._flowed(loc + scale * normal(tf.shape(loc), seed, dtype=loc.dtype))
+
+    def _flowed(self, y):
+        flow = self._bijector()
+        return y if flow is None else flow.forward(y)
+
+    def _relax(self, perturbed, temperature):
+        return tf.exp(log_softmax_plus_plus(perturbed, temperature, self.delta))
+
+    def _harden(self, perturbed):
+        return softmax_plus_plus_limit(perturbed)
+
+    def _mode(self, inputs):
+        return softmax_plus_plus_limit(self._flowed(_parameters(inputs)[0]))
+
+    def _mean(self, inputs):
+        return self.distribution(inputs).discretize().probs_parameter()
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] // 2 + 1)
+
+    def get_config(self):
+        return {**super().get_config(), "delta": self.delta, "flow": self.flow}
+
+
+def _parameters(inputs):
+    """Means and scales, each `[..., K-1]`, float32 at least."""
+    loc, log_scale = tf.split(widen(inputs), 2, axis=-1)
+    return loc, tf.exp(tf.clip_by_value(log_scale, -_MAX_LOG_SCALE, _MAX_LOG_SCALE))
