@@ -22,14 +22,14 @@ def test_a_python_block_runs_and_prints_what_is_shown(code, output, tmp_path):
     assert ran.stdout == output
 
 
-def test_there_are_three_python_blocks_of_which_two_print():
-    assert len(BLOCKS) == 3
-    assert sum(bool(output) for _, output in BLOCKS) == 2
+def test_there_are_four_python_blocks_of_which_three_print():
+    assert len(BLOCKS) == 4
+    assert sum(bool(output) for _, output in BLOCKS) == 3
 
 
 def test_every_command_shown_exists():
-    commands = re.findall(r"^(?:\S*bin/)?tfdiscrete (\w+)(.*)$", TEXT, re.MULTILINE)
-    assert {name for name, _ in commands} == {"train", "evaluate", "sample", "export", "serve", "experiment"}
+    commands = re.findall(r"^(?:\S*bin/)?tfdiscrete ([\w-]+)(.*)$", TEXT, re.MULTILINE)
+    assert {name for name, _ in commands} == {"train", "evaluate", "sample", "export", "serve", "experiment", "fit-pmf"}
     for name, rest in commands:
         arguments = rest.split("#")[0].split()
         cli._parser([name]).parse_args([name, *arguments])

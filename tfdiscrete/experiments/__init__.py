@@ -1,9 +1,9 @@
-"""Tables of the papers, each by one command: `tfdiscrete experiment NAME`."""
+"""Tables and figures of the papers, each by one command: `tfdiscrete experiment NAME`, `tfdiscrete fit-pmf`."""
 
 from collections.abc import Callable
 
 from tfdiscrete.errors import unknown_name
-from tfdiscrete.experiments import binarized_mnist
+from tfdiscrete.experiments import binarized_mnist, fit_pmf
 
 REGISTRY: dict[str, Callable] = {"binarized_mnist": binarized_mnist.run}
 
@@ -19,4 +19,4 @@ def get(name: str) -> Callable:
     return REGISTRY[name]
 
 
-__all__ = ["REGISTRY", "binarized_mnist", "get"]
+__all__ = ["REGISTRY", "binarized_mnist", "fit_pmf", "get"]
