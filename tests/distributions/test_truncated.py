@@ -494,3 +494,44 @@ class TestRefusals:
     def test_a_cdf_of_vectors_is_refused(self):
         with pytest.raises(InputError, match="not ordered"):
             Truncated(tfd.Multinomial(2.0, probs=[0.5, 0.5])).cdf([1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("law", "high", "exact"),
+    [
+        (lambda: tfd.Poisson(3), 5, scipy.stats.poisson(3)),
+        (lambda: tfd.Binomial(5, logits=0), 5, scipy.stats.binom(5, 0.5)),
+        (lambda: tfd.NegativeBinomial(5, logits=1), 9, scipy.stats.nbinom(5, 1 / (1 + np.e))),
+        (lambda: tfd.BetaBinomial(5, 1, 2), 5, scipy.stats.betabinom(5, 1, 2)),
+    ],
+    ids=["poisson", "binomial", "negative_binomial", "beta_binomial"],
+)
+def test_parameters_may_be_python_integers(law, high, exact):
+    pmf = tf.exp(Truncated(law(), high=high).logits)
+    np.testing.assert_allclose(pmf[:-1], exact.pmf(np.arange(high)), rtol=1e-5)
+    np.testing.assert_allclose(pmf[-1], exact.sf(high - 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("law", "sure"),
+    [
+        (lambda: tfd.Geometric(probs=1.0), 0),
+        (lambda: tfd.Binomial(4, probs=1.0), 4),
+        (lambda: tfd.Binomial(4, probs=0.0), 0),
+        (lambda: tfd.Poisson(0.0), 0),
+    ],
+)
+def test_an_outcome_may_be_certain(law, sure):
+    np.testing.assert_allclose(tf.exp(Truncated(law(), high=4).logits), np.eye(5)[sure], atol=1e-7)
+
+
+def test_a_negative_rate_is_seen():
+    assert np.isnan(Truncated(tfd.Poisson(-2.0), 0, 4).logits).all()
+
+
+@pytest.mark.parametrize(
+    "law", [lambda: tfd.Normal(0.0, 1.0), lambda: tfd.Gamma(2.0, 0.3), lambda: tfd.Uniform(0, 9.0)]
+)
+def test_continuous_laws_are_refused_and_quantizing_named(law):
+    with pytest.raises(InputError, match=r"must be one of counts.*tfd\.QuantizedDistribution"):
+        Truncated(law(), 0, 4)

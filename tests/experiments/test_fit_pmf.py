@@ -52,6 +52,12 @@ def test_the_command_draws_each_law_and_prints_its_total_variation(tmp_path, cap
         assert picture.width > 2 * picture.height
 
 
+def test_every_law_of_weights_has_its_picture(tmp_path):
+    results = fit_pmf.run(["1,2,1", "3,1,1", "3,1"], families=["gumbel_softmax"], out=tmp_path)
+    assert [path.name for path, _ in results] == ["law.png", "law-2.png", "law-3.png"]
+    assert [len(fits[0].frequencies) for _, fits in results] == [3, 3, 2]
+
+
 def test_the_command_names_the_nearest_law(capsys):
     assert cli.main(["fit-pmf", "binomal"]) == 2
     assert "unknown law 'binomal'. Did you mean 'binomial'?" in capsys.readouterr().err

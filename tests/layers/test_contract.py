@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras.src import testing
 
 from tfdiscrete import layers
+from tfdiscrete.layers.stochastic import StochasticLayer
 
 PUBLIC = [getattr(layers, name) for name in layers.__all__]
 NAMES = sorted(public.__name__ for public in PUBLIC if issubclass(public, keras.layers.Layer))
@@ -362,6 +363,17 @@ def test_an_empty_batch_gives_empty_outputs_and_no_nan(name, case, training):
     outputs = keras.tree.flatten(result)
     assert [tuple(y.shape) for y in outputs] == expected_shapes(case, 0)
     assert all(np.isfinite(y).all() for y in outputs)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if issubclass(getattr(layers, name), StochasticLayer)])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("inference", ["mode", "mean"])
+def test_integer_parameters_are_those_numbers(name, inference, training):
+    case = CASES[name][0]
+    x = np.arange(np.prod(case.input_shape)).reshape(case.input_shape) % 3
+    case = dataclasses.replace(case, options={**case.options, "inference": inference, "seed": 3})
+    results = [make(name, case)(y, training=training) for y in (x, x.astype("float32"))]
+    np.testing.assert_array_equal(*results)
 
 
 @pytest.fixture

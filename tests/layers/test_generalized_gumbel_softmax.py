@@ -249,3 +249,10 @@ class TestRefusals:
     def test_an_implicit_layer_has_no_law_of_its_family(self):
         with pytest.raises(InputError, match=r"tfd\.Categorical\(logits=inputs\)"):
             GeneralizedGumbelSoftmax(high=12, explicit=False).distribution(np.zeros(13, "float32"))
+
+
+def test_logits_of_another_number_of_outcomes_are_refused_once_it_is_built():
+    layer = GeneralizedGumbelSoftmax("poisson", high=4, explicit=False)
+    layer(np.ones((2, 5), "float32"))
+    with pytest.raises(InputError, match="K = 5, one for each outcome"):
+        layer(np.ones((2, 1), "float32"))

@@ -238,3 +238,18 @@ class TestRefusals:
     def test_a_planar_flow_of_unknown_many_latent_variables_is_refused(self):
         with pytest.raises(InputError, match=r"all dimensions of the inputs but the first must be static"):
             InvertibleGaussian(flow="planar").build((None, None, 6))
+
+
+def test_the_distribution_before_the_layer_is_built_is_refused():
+    with pytest.raises(InputError, match="call it on inputs first"):
+        InvertibleGaussian().distribution(np.zeros((2, 4), "float32"))
+
+
+def test_planar_parameters_stay_in_float32_under_mixed_precision():
+    x = np.random.default_rng(0).normal(size=(4, 2, 6)).astype("float32")
+    wide, mixed = (InvertibleGaussian(flow="planar", seed=7, dtype=policy) for policy in ("float32", "mixed_bfloat16"))
+    for layer in (wide, mixed):
+        layer.build(x.shape)
+        layer.u.assign(0.1234567 * np.ones(layer.u.shape))
+    exact = tf.cast(tf.cast(x, tf.bfloat16), tf.float32)
+    np.testing.assert_array_equal(mixed(x, training=True), tf.cast(wide(exact, training=True), tf.bfloat16))

@@ -62,3 +62,10 @@ def test_outcomes_that_are_neither_numbers_nor_vectors_are_refused(outcomes, mes
 def test_inputs_without_one_coordinate_for_each_outcome_are_refused(shape):
     with pytest.raises(InputError, match=r"inputs must have shape \[\.\.\., K\] with K = 3, one for each outcome"):
         OutcomeTransform([1, 2, 3]).build(shape)
+
+
+def test_points_with_another_number_of_coordinates_are_refused_once_it_is_built():
+    layer = OutcomeTransform([1.0, 5.0, 10.0])
+    layer(np.ones((2, 3), "float32"))
+    with pytest.raises(InputError, match="K = 3, one for each outcome"):
+        layer(np.ones((2, 1), "float32"))

@@ -170,6 +170,21 @@ class TestAnyQuantizer:
         for path, value in before.items():
             np.testing.assert_array_equal(next(w for w in layer.weights if w.path == path), value)
 
+    def test_a_layer_made_frozen_and_a_loaded_frozen_one_keep_their_weights(self, kind, tmp_path):
+        made = MAKERS[kind](trainable=False)
+        made(X)
+        model = autoencoder(kind)
+        model.fit(X, X, batch_size=32, verbose=0)
+        model.get_layer("quantizer").trainable = False
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras").get_layer("quantizer")
+        for layer in (made, loaded):
+            before = [codebook.embeddings().numpy() for codebook in getattr(layer, "codebooks", [])]
+            layer(X + 1.0, training=True)
+            assert layer.trainable_variables == []
+            for codebook, codes in zip(getattr(layer, "codebooks", []), before, strict=True):
+                np.testing.assert_array_equal(codebook.embeddings(), codes)
+
     def test_indices_of_small_integer_types_decode(self, kind):
         layer = MAKERS[kind]()
         index = np.clip(layer(X).index.numpy(), 0, 100)
@@ -208,3 +223,10 @@ class TestAnyQuantizer:
     def test_inputs_without_a_static_dimension_are_refused(self, kind, shape):
         with pytest.raises(InputError, match=r"inputs must have shape \[\.\.\., D\] with D"):
             MAKERS[kind]().build(shape)
+
+    @pytest.mark.parametrize("method", ["__call__", "encode"])
+    def test_inputs_of_another_dimension_than_it_was_built_for_are_refused(self, kind, method):
+        layer = MAKERS[kind]()
+        layer(X)
+        with pytest.raises(InputError, match=r"inputs must have shape \[..., D\] with D = 6, as it was built"):
+            getattr(layer, method)(X[..., :1])

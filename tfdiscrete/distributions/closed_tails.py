@@ -45,7 +45,10 @@ class PoissonLaw(CountLaw):
     def __init__(self, distribution):
         super().__init__(distribution, start=0)
         if distribution.log_rate is None:
-            self._rate = tf.maximum(tf.convert_to_tensor(distribution.rate), tf.constant(_TINY, tf.float64))
+            rate = tf.convert_to_tensor(distribution.rate)
+            # A rate below 0, of a forgotten softplus, is to be seen.
+            negative = tf.constant(np.nan, tf.float64)
+            self._rate = tf.where(rate < 0.0, negative, tf.maximum(rate, tf.constant(_TINY, tf.float64)))
             self._log_rate = tf.math.log(self._rate)
         else:
             self._log_rate = tf.maximum(tf.convert_to_tensor(distribution.log_rate), np.log(_TINY))
@@ -108,7 +111,9 @@ class BinomialLaw(CountLaw):
         k, n, logits = tf.constant(outcomes, tf.float64), self._count[..., tf.newaxis], self._logits[..., tf.newaxis]
         failures = tf.maximum(n - k, 0.0)
         choices = tf.math.lgamma(n + 1.0) - tf.math.lgamma(k + 1.0) - tf.math.lgamma(failures + 1.0)
-        log_pmf = choices - k * tf.nn.softplus(-logits) - failures * tf.nn.softplus(logits)
+        # Of an outcome that is certain the other's log is -inf, which a count of 0 leaves out.
+        log_pmf = choices - tf.math.multiply_no_nan(tf.nn.softplus(-logits), k)
+        log_pmf -= tf.math.multiply_no_nan(tf.nn.softplus(logits), failures)
         return tf.where(k > n, tf.constant(IMPOSSIBLE, tf.float64), log_pmf)
 
     def _log_lower(self, k):
@@ -138,7 +143,8 @@ class GeometricLaw(CountLaw):
 
     def log_pmf(self, outcomes):
         k = tf.constant(outcomes, tf.float64)
-        return k * self._log_failure[..., tf.newaxis] + self._log_success[..., tf.newaxis]
+        # Of a success that is certain the failure's log is -inf, which no failure multiplies by 0.
+        return tf.math.multiply_no_nan(self._log_failure[..., tf.newaxis], k) + self._log_success[..., tf.newaxis]
 
     def _log_lower(self, k):
         return _log_complement((k + 1.0) * self._log_failure)

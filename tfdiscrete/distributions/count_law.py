@@ -1,5 +1,7 @@
 """What truncation must know of a count distribution: where its support ends, its pmf and its tails."""
 
+import numbers
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -15,6 +17,7 @@ _TINY = 1e-300
 def in_float64(distribution: tfd.Distribution) -> tfd.Distribution:
     """The law with its parameters in float64: in float32 the terms of Poisson(1e4)'s pmf cancel to two digits."""
     changed = {}
+    tensors = _tensor_parameters(distribution)
     for name, value in distribution.parameters.items():
         if isinstance(value, tfd.Distribution):
             changed[name] = in_float64(value)
@@ -22,9 +25,16 @@ def in_float64(distribution: tfd.Distribution) -> tfd.Distribution:
             changed[name] = tf.float64
         elif _is_tensor_of_floats(value):
             changed[name] = _cast(tf.convert_to_tensor(value))
-        elif isinstance(value, float | list | tuple):
+        elif isinstance(value, float | list | tuple) or (name in tensors and _is_number(value)):
             changed[name] = tf.constant(value, tf.float64)
     return distribution.copy(**changed)
+
+
+def _tensor_parameters(distribution: tfd.Distribution) -> set[str]:
+    try:
+        return set(type(distribution).parameter_properties(dtype=tf.float64))
+    except NotImplementedError:
+        return set()
 
 
 @tf.custom_gradient
@@ -35,6 +45,10 @@ def _cast(value: tf.Tensor):
         return tf.cast(tf.clip_by_value(upstream, value.dtype.min, value.dtype.max), value.dtype)
 
     return tf.cast(value, tf.float64), gradient
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_tensor_of_floats(value) -> bool:

@@ -105,6 +105,10 @@ def _match_gaussian(pmf, scale) -> np.ndarray:
     # The solver's relative tolerance is infinite, and it divides by it.
     with np.errstate(invalid="ignore"):
         solution = scipy.optimize.root(residual, start, method="krylov", options={"fatol": 1e-8, "maxiter": 200})
+    if not solution.success:
+        raise InputError(
+            f"no means were found for this pmf: {solution.message} Its least probability may be too small."
+        )
     return scale * solution.x
 
 

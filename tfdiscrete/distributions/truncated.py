@@ -82,6 +82,12 @@ class Truncated(tfd.Distribution):
             raise InputError(
                 f"distribution must be a tfd.Distribution, such as tfd.Poisson. Received: {distribution!r}."
             )
+        continuous = distribution.experimental_default_event_space_bijector() is not None
+        if continuous and distribution.event_shape.rank == 0:
+            raise InputError(
+                "distribution must be one of counts, such as tfd.Poisson. Received: the continuous "
+                f"{type(distribution).__name__}. To count its integers wrap it: tfd.QuantizedDistribution(law)."
+            )
         check_count("max_support", max_support)
         dtype = wide_dtype(float_dtype(distribution))
         self._distribution = distribution

@@ -142,13 +142,18 @@ def run(
     Args:
         laws: names, or weights as text, as for `law_of`.
         families: names, as for `match_prior`.
-        out: the folder of the pictures, `LAW.png`, or `law.png` for weights; made if it is not there.
+        out: the folder of the pictures, `LAW.png`, or for weights `law.png`, `law-2.png` and so on; made if it is
+            not there.
         temperature, num_samples, seed: as for `fit`.
 
     Returns:
         For each law, the picture's path and the fits.
     """
-    chosen = {text if "," not in text else "law": law_of(text) for text in laws}
+    chosen: dict[str, Law] = {}
+    for text in laws:
+        name = text if "," not in text else "law"
+        again = sum(other.split("-")[0] == name for other in chosen)
+        chosen[f"{name}-{again + 1}" if again else name] = law_of(text)
     families = [check_name("family", family, FAMILIES) for family in families]
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

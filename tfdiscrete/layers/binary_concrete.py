@@ -57,7 +57,7 @@ class BinaryConcrete(RelaxedLayer):
         return tf.cast(perturbed >= 0.0, perturbed.dtype)
 
     def _mode(self, inputs):
-        return self._harden(inputs)
+        return self._harden(widen(inputs))
 
     def _mean(self, inputs):
         return tf.sigmoid(widen(inputs))

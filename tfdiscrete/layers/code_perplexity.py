@@ -11,8 +11,7 @@ class CodePerplexity(keras.metrics.Metric):
     """The perplexity of indices, of all batches since its last reset: from 1 to `num_codes`.
 
     Of several groups, such as the heads of a product code, the geometric mean of the perplexities of those that were
-    counted. Counts of the
-    replicas of a `tf.distribute` strategy are added up. It is 1 where nothing was.
+    counted. Counts of the replicas of a `tf.distribute` strategy are added up. It is 1 where nothing was.
 
     Args:
         num_codes: `K`.

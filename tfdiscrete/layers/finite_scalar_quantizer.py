@@ -10,14 +10,14 @@ Simple", arXiv 2309.15505. Their listing has tan where artanh is meant: close fo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.layers.quantizer import Quantized, Quantizer, check_dimension
+from tfdiscrete.layers.quantizer import Quantized, Quantizer
 from tfdiscrete.ops import straight_through
 from tfdiscrete.ops.precision import wide_dtype
 
@@ -53,9 +53,9 @@ class FiniteScalarQuantizer(Quantizer):
         InputError: for levels that are none or too many, or inputs of another dimension.
     """
 
-    def __init__(self, levels: Sequence[int], **kwargs):
+    def __init__(self, levels: Iterable[int], **kwargs):
         super().__init__(**kwargs)
-        if isinstance(levels, str) or not isinstance(levels, Sequence) or not levels:
+        if isinstance(levels, str) or not isinstance(levels, Iterable) or not (levels := list(levels)):
             raise InputError(f"levels must be a list of integers of at least 2. Received: levels={levels!r}.")
         self.levels = [check_count("a number of levels", level, 2) for level in levels]
         self.num_codes = math.prod(self.levels)
@@ -72,7 +72,7 @@ class FiniteScalarQuantizer(Quantizer):
         self._halves = self._radix // 2
 
     def build(self, input_shape):
-        check_dimension(input_shape, len(self.levels), f"D = {len(self.levels)}, the number of `levels`")
+        self._set_dimension(input_shape, len(self.levels), f"D = {len(self.levels)}, the number of `levels`")
         self.built = True
 
     def _quantize(self, x, training):

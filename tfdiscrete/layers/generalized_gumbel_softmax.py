@@ -129,12 +129,15 @@ class GeneralizedGumbelSoftmax(RelaxedLayer):
             if not last:
                 raise InputError(f"logits must have shape [..., D] with D >= 1 static. Received: shape {input_shape}.")
             self._set_outcomes(last)
-        elif not self.explicit and last != len(self.outcomes):
+        self._check_logits(input_shape)
+        super().build(input_shape)
+
+    def _check_logits(self, shape):
+        if not self.explicit and (len(shape) < 1 or shape[-1] != len(self.outcomes)):
             raise InputError(
                 f"logits must have shape [..., K] with K = {len(self.outcomes)}, one for each outcome. Received: shape "
-                f"{input_shape}."
+                f"{tuple(shape)}."
             )
-        super().build(input_shape)
 
     def distribution(self, inputs) -> Truncated:
         """The truncated law of explicit parameters `[..., N]` (or `[..., D]`), float32 at least.
@@ -150,6 +153,7 @@ class GeneralizedGumbelSoftmax(RelaxedLayer):
         return Truncated(self._law.make(widen(inputs)), **self._ends, max_support=self.max_support)
 
     def _logits(self, inputs) -> tf.Tensor:
+        self._check_logits(inputs.shape)
         return self.distribution(inputs).logits if self.explicit else tf.nn.log_softmax(widen(inputs), axis=-1)
 
     def _transform(self, y) -> tf.Tensor:

@@ -65,10 +65,10 @@ class GumbelSoftmax(RelaxedLayer):
         return gumbel_max(perturbed)
 
     def _mode(self, logits):
-        return gumbel_max(logits)
+        return gumbel_max(widen(logits))
 
     def _mean(self, logits):
-        return tf.nn.softmax(logits, axis=-1)
+        return tf.nn.softmax(widen(logits), axis=-1)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -96,13 +96,19 @@ class InvertibleGaussian(RelaxedLayer):
             shape = (*batch, input_shape[-1] // 2)
             # Keras's initializers take 32-bit seeds.
             first, second = (keras.initializers.RandomNormal(0.0, 0.1, (self.seed + i) % 2**31) for i in range(2))
-            self.u = self.add_weight(name="u", shape=shape, initializer=first)
-            self.w = self.add_weight(name="w", shape=shape, initializer=second)
-            self.b = self.add_weight(name="b", shape=batch, initializer="zeros")
+            self.u = self.add_weight(name="u", shape=shape, initializer=first, autocast=False)
+            self.w = self.add_weight(name="w", shape=shape, initializer=second, autocast=False)
+            self.b = self.add_weight(name="b", shape=batch, initializer="zeros", autocast=False)
         super().build(input_shape)
 
     def distribution(self, inputs) -> Distribution:
-        """The distribution of the layer's relaxed samples at its present temperature, for densities and KLs."""
+        """The distribution of the layer's relaxed samples at its present temperature, for densities and KLs.
+
+        Raises:
+            InputError: before the layer is built.
+        """
+        if not self.built:
+            raise InputError(f"{self.name} has no step yet: call it on inputs first, or `build` it.")
         loc, scale = _parameters(inputs)
         return Distribution(loc, scale, self.current_temperature(), self.delta, self._bijector())
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import check_count, check_non_negative, check_positive
-from tfdiscrete.layers.quantizer import Quantized, Quantizer, check_dimension, mean_square
+from tfdiscrete.layers.quantizer import Quantized, Quantizer, mean_square
 from tfdiscrete.ops import straight_through
 from tfdiscrete.ops.global_batch import sum_over_replicas
 from tfdiscrete.ops.precision import wide_dtype
@@ -83,7 +83,7 @@ class LookupFreeQuantizer(Quantizer):
         self._places = 2 ** np.arange(self.num_bits, dtype=np.int32)
 
     def build(self, input_shape):
-        check_dimension(input_shape, self.num_bits, f"D = {self.num_bits}, the `num_bits`")
+        self._set_dimension(input_shape, self.num_bits, f"D = {self.num_bits}, the `num_bits`")
         self.built = True
 
     def _quantize(self, x, training):

@@ -54,14 +54,18 @@ class OutcomeTransform(keras.layers.Layer):
         return self._values.tolist()
 
     def build(self, input_shape):
+        self._check(input_shape)
+        self.built = True
+
+    def _check(self, input_shape):
         if len(input_shape) < 1 or input_shape[-1] != len(self._values):
             raise InputError(
                 f"inputs must have shape [..., K] with K = {len(self._values)}, one for each outcome. Received: shape "
-                f"{input_shape}."
+                f"{tuple(input_shape)}."
             )
-        self.built = True
 
     def call(self, inputs):
+        self._check(inputs.shape)
         return linear_transform(inputs, self._values)
 
     def compute_output_shape(self, input_shape):

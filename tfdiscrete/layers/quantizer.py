@@ -58,7 +58,11 @@ class Quantizer(keras.layers.Layer, abc.ABC):
     divides it by the number of replicas, and so must such a loop.
 
     The metric `NAME_perplexity`, where NAME is the layer's name, is the perplexity of the codes of all inputs since
-    the epoch began, in training and in evaluation: `fit` and `evaluate` report it, over all replicas.
+    the epoch began, of every call, `predict` included: `fit` and `evaluate` report it, over all replicas, and of two
+    quantizers with one name only one. `encode` counts nothing: export that.
+
+    The output has three parts, so a `keras.Sequential` cannot hold a quantizer: call it in a functional or subclassed
+    model. A mask is passed on and not used: masked inputs are quantized, counted and learned like others.
 
     Call arguments:
         inputs: `[..., D]`, `D` static.
@@ -73,6 +77,7 @@ class Quantizer(keras.layers.Layer, abc.ABC):
         self.supports_masking = True
         self._losses = ReplicaLosses()
         self._num_codebooks = 0
+        self._dimension: int | None = None
 
     def _count_codes(self, num_codes: int, groups: int = 1) -> None:
         """Adds the perplexity of `groups` indices of `num_codes` codes each."""
@@ -82,7 +87,8 @@ class Quantizer(keras.layers.Layer, abc.ABC):
         """Makes the codebooks, each an attribute of its own: TensorFlow checkpoints do not see those in a list."""
         for i in range(count):
             name = f"codebook_{i}"
-            setattr(self, name, Codebook(name=name, purpose=f"codebook {i}", dtype=self.dtype_policy, **options))
+            own = {"name": name, "purpose": f"codebook {i}", "dtype": self.dtype_policy, "trainable": self.trainable}
+            setattr(self, name, Codebook(**own, **options))
         self._num_codebooks = count
 
     @property
@@ -91,6 +97,7 @@ class Quantizer(keras.layers.Layer, abc.ABC):
         return [getattr(self, f"codebook_{i}") for i in range(self._num_codebooks)]
 
     def call(self, inputs, training=False):
+        self._check_inputs(inputs.shape)
         code, index, loss = self._quantize(widen(inputs), training)
         self.perplexity.update_state(self._counted(index))
         if training:
@@ -102,13 +109,14 @@ class Quantizer(keras.layers.Layer, abc.ABC):
         inputs = tf.convert_to_tensor(inputs)
         if not self.built:
             self.build(tuple(inputs.shape))
+        self._check_inputs(inputs.shape)
         return self._quantize(widen(tf.cast(inputs, self.compute_dtype)), False).index
 
     def decode(self, indices) -> tf.Tensor:
         """The codes of indices: the inverse of `encode`, to the code of a call.
 
         Args:
-            indices: integers of the shape of `index`, from 0 to the number of codes.
+            indices: integers of the shape of `index`, from 0 up to the number of codes, not included.
 
         Returns:
             `[..., D]`, in the compute dtype. In a graph, where nothing can be raised on every device, the code of an
@@ -148,6 +156,16 @@ class Quantizer(keras.layers.Layer, abc.ABC):
     def _index_range(self) -> tuple[int, int]:
         """The lowest index, and the first one beyond the highest."""
 
+    def _set_dimension(self, input_shape, dimension: int | None, expected: str) -> int:
+        """Checks the static last dimension of `[..., D]` and keeps it; that of all inputs to come."""
+        if len(input_shape) < 1 or not input_shape[-1] or (dimension is not None and input_shape[-1] != dimension):
+            raise InputError(f"inputs must have shape [..., D] with {expected}. Received: shape {tuple(input_shape)}.")
+        self._dimension = int(input_shape[-1])
+        return self._dimension
+
+    def _check_inputs(self, input_shape) -> None:
+        self._set_dimension(input_shape, self._dimension, f"D = {self._dimension}, as it was built")
+
     def _index_shape(self, input_shape) -> tuple:
         """The shape of the index, for inputs of `input_shape`."""
         return tuple(input_shape[:-1])
@@ -170,13 +188,6 @@ class Quantizer(keras.layers.Layer, abc.ABC):
             keras.KerasTensor(index, "int32"),
             keras.KerasTensor(loss, wide),
         )
-
-
-def check_dimension(input_shape, dimension: int | None, expected: str) -> int:
-    """The static last dimension of `[..., D]`; raises `InputError` where there is none, or one other than expected."""
-    if len(input_shape) < 1 or not input_shape[-1] or (dimension is not None and input_shape[-1] != dimension):
-        raise InputError(f"inputs must have shape [..., D] with {expected}. Received: shape {tuple(input_shape)}.")
-    return input_shape[-1]
 
 
 def mean_square(difference: tf.Tensor) -> tf.Tensor:

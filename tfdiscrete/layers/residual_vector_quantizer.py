@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfdiscrete.errors import InputError, check_count, check_name, check_non_negative, check_seed
 from tfdiscrete.layers.codebook import Codebook
 from tfdiscrete.layers.codebook_update import EMAUpdate, LossUpdate, get_update
-from tfdiscrete.layers.quantizer import Quantized, Quantizer, check_dimension, mean_square
+from tfdiscrete.layers.quantizer import Quantized, Quantizer, mean_square
 from tfdiscrete.layers.vector_quantizer import GRADIENTS
 from tfdiscrete.ops import fold_in, seed_of, uniform
 from tfdiscrete.ops.counter import add_counter
@@ -94,7 +94,7 @@ class ResidualVectorQuantizer(Quantizer):
         self._count_codes(self.num_codes, self.num_quantizers)
 
     def build(self, input_shape):
-        dimension = check_dimension(input_shape, None, "D static")
+        dimension = self._set_dimension(input_shape, None, "D static")
         for codebook in self.codebooks:
             codebook.build((None, dimension))
         if self.quantizer_dropout:

@@ -51,6 +51,7 @@ class StraightThroughBernoulli(StochasticLayer):
         return step(probability - uniform(tf.shape(probability), seed, dtype=probability.dtype))
 
     def _mode(self, inputs):
+        inputs = widen(inputs)
         return tf.cast(inputs >= 0.0, inputs.dtype)
 
     def _mean(self, inputs):

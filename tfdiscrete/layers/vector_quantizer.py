@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_name, check_non_negative, check_seed
 from tfdiscrete.layers.codebook_update import EMAUpdate, LossUpdate, get_update
-from tfdiscrete.layers.quantizer import Quantized, Quantizer, check_dimension, mean_square
+from tfdiscrete.layers.quantizer import Quantized, Quantizer, mean_square
 from tfdiscrete.ops import rotation_trick, straight_through
 from tfdiscrete.ops.nearest_code import METRICS
 from tfdiscrete.ops.random import random_base
@@ -98,7 +98,7 @@ class VectorQuantizer(Quantizer):
         self._count_codes(self.num_codes, self.heads)
 
     def build(self, input_shape):
-        dimension = check_dimension(input_shape, None, "D static")
+        dimension = self._set_dimension(input_shape, None, "D static")
         if dimension % self.heads:
             raise InputError(f"D must be a multiple of heads={self.heads}. Received: inputs of shape {input_shape}.")
         for codebook in self.codebooks:

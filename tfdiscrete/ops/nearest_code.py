@@ -38,8 +38,9 @@ def nearest_code(x, codebook, *, metric: str = "euclidean", most_scores: int | N
     """The index of the code nearest to each row.
 
     Computed in float32, or in float64 where an input has it. Rounding may choose the second nearest of two codes whose
-    distances agree to about seven digits; among equal scores the first code wins. A row with a NaN or infinite value
-    has no nearest code: some index in `[0, K)` is returned.
+    distances agree to about seven digits, on GPUs about three, unless TensorFloat-32 is switched off
+    (`tf.config.experimental.enable_tensor_float_32_execution(False)`). Among equal scores the first code wins. A row
+    with a NaN or infinite value has no nearest code: some index in `[0, K)` is returned.
 
     Example:
 
