@@ -42,10 +42,11 @@ class EMAUpdate:
 
     Example:
 
-        VectorQuantizer(512, update=EMAUpdate(decay=0.95, restart_threshold=0.0))
+        VectorQuantizer(512, update=EMAUpdate(decay=0.99, restart_threshold=0.0))
 
     Args:
-        decay: of the averages, in [0, 1).
+        decay: of the averages, in [0, 1). The source has 0.99, with which codes that a learning encoder has left behind
+            wait some hundred steps for their restart.
         epsilon: of the smoothing, positive.
         restart_threshold: the fraction of the mean count below which a code is restarted, in [0, 1); 0: never. A
             restarted code has the count of the threshold, so that it must be chosen soon or is restarted again.
@@ -56,7 +57,7 @@ class EMAUpdate:
 
     trains_codes = False
 
-    def __init__(self, decay: float = 0.99, epsilon: float = 1e-5, restart_threshold: float = 0.02):
+    def __init__(self, decay: float = 0.95, epsilon: float = 1e-5, restart_threshold: float = 0.1):
         self.decay = _check_fraction("decay", decay)
         self.epsilon = check_positive("epsilon", epsilon)
         self.restart_threshold = _check_fraction("restart_threshold", restart_threshold)
