@@ -4,7 +4,15 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from tfdiscrete.ops import gumbel_max, gumbel_noise, gumbel_softmax, perturb, posterior_gumbels, uniform
+from tfdiscrete.ops import (
+    gumbel_max,
+    gumbel_noise,
+    gumbel_softmax,
+    perturb,
+    posterior_gumbels,
+    relaxed_one_hot,
+    uniform,
+)
 
 HALF = ["float16", "bfloat16"]
 FULL = ["float32", "float64"]
@@ -174,3 +182,23 @@ class TestPosteriorGumbels:
         jacobian = tape.jacobian(draws, logits).numpy()
         assert np.abs(jacobian).max() > 0.1
         np.testing.assert_allclose(jacobian, np.stack(differences, axis=-1), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("jit_compile", [None, False, True])
+@pytest.mark.parametrize("categories", [1, 10, 10_000])
+@pytest.mark.parametrize("temperature", [1e-3, 0.5, 10.0])
+def test_relaxed_sample_and_its_gradient_are_those_of_its_logarithm(temperature, categories, jit_compile):
+    perturbed = tf.constant(np.random.default_rng(0).normal(size=(3, categories), scale=5.0))
+    weights = tf.constant(np.random.default_rng(1).normal(size=(3, categories)))
+
+    def value_and_gradient(function):
+        with tf.GradientTape() as tape:
+            tape.watch(perturbed)
+            y = function(perturbed)
+        return y, tape.gradient(y, perturbed, output_gradients=weights)
+
+    run = value_and_gradient if jit_compile is None else tf.function(value_and_gradient, jit_compile=jit_compile)
+    actual = run(lambda p: relaxed_one_hot(p, tf.constant(temperature, tf.float64)))
+    expected = value_and_gradient(lambda p: tf.exp(tf.nn.log_softmax(p / temperature)))
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-12)

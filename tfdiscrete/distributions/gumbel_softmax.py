@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 from tfdiscrete.distributions.assertions import parameter_assertions
 from tfdiscrete.distributions.kl import refuse_kl
 from tfdiscrete.errors import InputError
-from tfdiscrete.ops import gumbel_noise, gumbel_softmax
+from tfdiscrete.ops import gumbel_noise, gumbel_softmax, relaxed_one_hot
 from tfdiscrete.ops.precision import widen
 
 tfd = tfp.distributions
@@ -88,8 +88,11 @@ class GumbelSoftmax(tfd.Distribution):
         return constant + terms - categories * tf.reduce_logsumexp(log_pi - tau * log_x, axis=-1)
 
     def _sample_n(self, n, seed=None):
-        scaled = self._perturb([n], tfp.random.sanitize_seed(seed)) * (1.0 / widen(self._temperature))
-        return tf.cast(tf.nn.softmax(scaled, axis=-1), self.dtype)
+        # A single sample needs no dimension of its own, over which the gradient would be summed.
+        single = tf.get_static_value(n) == 1
+        perturbed = self._perturb([] if single else [n], tfp.random.sanitize_seed(seed))
+        sample = tf.cast(relaxed_one_hot(perturbed, self._temperature), self.dtype)
+        return sample[tf.newaxis] if single else sample
 
     def _log_prob(self, value):
         return self.log_prob_of_log(tf.math.log(value))

@@ -15,7 +15,7 @@ from tfdiscrete.distributions import Truncated
 from tfdiscrete.distributions.count_families import FAMILIES, CountFamily
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.layers.stochastic import RelaxedLayer
-from tfdiscrete.ops import gumbel_max, gumbel_softmax, linear_transform, perturb
+from tfdiscrete.ops import gumbel_max, linear_transform, perturb, relaxed_one_hot
 from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.temperature import Temperature
 
@@ -163,7 +163,7 @@ class GeneralizedGumbelSoftmax(RelaxedLayer):
         return perturb(self._logits(inputs), 1, seed)[0]
 
     def _relax(self, perturbed, temperature):
-        return self._transform(tf.exp(gumbel_softmax(perturbed, temperature)))
+        return self._transform(relaxed_one_hot(perturbed, temperature))
 
     def _harden(self, perturbed):
         return self._transform(gumbel_max(perturbed))

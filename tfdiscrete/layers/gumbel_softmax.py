@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.layers.stochastic import RelaxedLayer, check_categories
-from tfdiscrete.ops import gumbel_max, gumbel_noise
+from tfdiscrete.ops import gumbel_max, gumbel_noise, relaxed_one_hot
 from tfdiscrete.ops.precision import widen
 
 
@@ -59,7 +59,7 @@ class GumbelSoftmax(RelaxedLayer):
         return logits + gumbel_noise(tf.shape(logits), seed, dtype=logits.dtype)
 
     def _relax(self, perturbed, temperature):
-        return tf.nn.softmax(perturbed * (1.0 / tf.cast(temperature, perturbed.dtype)), axis=-1)
+        return relaxed_one_hot(perturbed, temperature)
 
     def _harden(self, perturbed):
         return gumbel_max(perturbed)

@@ -1,6 +1,6 @@
 """Pure tensor functions: noise, the simplex, straight-through values. Nothing here holds state."""
 
-from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax, perturb, posterior_gumbels
+from tfdiscrete.ops.gumbel import gumbel_max, gumbel_noise, gumbel_softmax, perturb, posterior_gumbels, relaxed_one_hot
 from tfdiscrete.ops.gumbel_top_k import OrderedSample, gumbel_top_k, plackett_luce_log_prob
 from tfdiscrete.ops.kmeans import kmeans
 from tfdiscrete.ops.logistic import logistic_noise
@@ -41,6 +41,7 @@ __all__ = [
     "plackett_luce_log_prob",
     "posterior_gumbels",
     "reinmax",
+    "relaxed_one_hot",
     "rotation_trick",
     "seed_of",
     "snap",

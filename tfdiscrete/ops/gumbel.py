@@ -126,3 +126,27 @@ def gumbel_softmax(perturbed: tf.Tensor, temperature) -> tf.Tensor:
     """
     wide = widen(perturbed)
     return tf.nn.log_softmax(wide / tf.cast(temperature, wide.dtype), axis=-1)
+
+
+def relaxed_one_hot(perturbed: tf.Tensor, temperature) -> tf.Tensor:
+    """The relaxed sample itself, `softmax(perturbed / temperature)`; entries far below the largest underflow to 0.
+
+    Example:
+
+        y = relaxed_one_hot(perturb(tf.zeros([4, 10]), 5, [0, 1]), temperature=0.5)     # [5, 4, 10]
+
+    Args:
+        perturbed: `[..., K]`, logits plus Gumbel noise. Half types are computed in float32 and stay there.
+        temperature: a positive scalar; to 0 the sample becomes one-hot.
+
+    Returns:
+        `[..., K]`, float64 for float64 and float32 otherwise.
+    """
+    wide = widen(perturbed)
+    # A product, of which the temperature's gradient is left out where nobody asks for it.
+    scaled = wide * (1.0 / tf.cast(temperature, wide.dtype))
+    if tf.executing_eagerly():
+        return tf.nn.softmax(scaled, axis=-1)
+    # In graphs and under XLA faster than the operation, which is made for long rows.
+    exponentials = tf.exp(scaled - tf.stop_gradient(tf.reduce_max(scaled, axis=-1, keepdims=True)))
+    return exponentials * tf.math.reciprocal(tf.reduce_sum(exponentials, axis=-1, keepdims=True))
