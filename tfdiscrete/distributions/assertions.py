@@ -1,6 +1,14 @@
-"""What `validate_args=True` checks when a distribution runs."""
+"""What a distribution checks of its parameters: their shape when made, their values when run with `validate_args`."""
 
 import tensorflow as tf
+
+from tfdiscrete.errors import InputError
+
+
+def check_categories(logits: tf.Tensor) -> None:
+    """Raises `InputError` for logits that are not `[*batch, K]` with a static `K` of at least 1."""
+    if not logits.shape.rank or not logits.shape[-1]:
+        raise InputError(f"logits must have shape [*batch, K] with K >= 1 static. Received: shape {logits.shape}.")
 
 
 def parameter_assertions(*, logits: tf.Tensor | None = None, temperature: tf.Tensor | None = None) -> list:

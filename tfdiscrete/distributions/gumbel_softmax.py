@@ -10,9 +10,8 @@ Chris J. Maddison, Andriy Mnih, Yee Whye Teh (2017), "The Concrete Distribution"
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdiscrete.distributions.assertions import parameter_assertions
+from tfdiscrete.distributions.assertions import check_categories, parameter_assertions
 from tfdiscrete.distributions.kl import refuse_kl
-from tfdiscrete.errors import InputError
 from tfdiscrete.ops import gumbel_noise, gumbel_softmax, relaxed_one_hot
 from tfdiscrete.ops.precision import widen
 
@@ -44,10 +43,7 @@ class GumbelSoftmax(tfd.Distribution):
         parameters = dict(locals())
         self._logits = tf.convert_to_tensor(logits)
         self._temperature = tf.convert_to_tensor(temperature, self._logits.dtype)
-        if self._logits.shape.rank is None or self._logits.shape.rank < 1 or not self._logits.shape[-1]:
-            raise InputError(
-                f"logits must have shape [*batch, K] with K >= 1 static. Received: shape {self._logits.shape}."
-            )
+        check_categories(self._logits)
         super().__init__(
             dtype=self._logits.dtype,
             reparameterization_type=tfd.FULLY_REPARAMETERIZED,

@@ -11,9 +11,8 @@ Neurons", arXiv 1308.3432.
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdiscrete.distributions.assertions import parameter_assertions
+from tfdiscrete.distributions.assertions import check_categories, parameter_assertions
 from tfdiscrete.distributions.kl import categorical_kl
-from tfdiscrete.errors import InputError
 from tfdiscrete.ops import gumbel_max, perturb, straight_through
 from tfdiscrete.ops.precision import widen
 
@@ -43,10 +42,7 @@ class StraightThroughOneHot(tfd.Distribution):
     def __init__(self, logits, *, validate_args=False, allow_nan_stats=True, name="StraightThroughOneHot"):
         parameters = dict(locals())
         self._logits = tf.convert_to_tensor(logits)
-        if self._logits.shape.rank is None or self._logits.shape.rank < 1 or not self._logits.shape[-1]:
-            raise InputError(
-                f"logits must have shape [*batch, K] with K >= 1 static. Received: shape {self._logits.shape}."
-            )
+        check_categories(self._logits)
         super().__init__(
             dtype=self._logits.dtype,
             reparameterization_type=tfd.FULLY_REPARAMETERIZED,

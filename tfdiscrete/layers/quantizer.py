@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfdiscrete.errors import InputError
 from tfdiscrete.layers.code_perplexity import CodePerplexity
 from tfdiscrete.layers.codebook import Codebook
-from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.precision import wide_dtype, widen
 
 
 class Quantized(NamedTuple):
@@ -182,11 +182,10 @@ class Quantizer(keras.layers.Layer, abc.ABC):
 
     def compute_output_spec(self, inputs, training=False):
         code, index, loss = self.compute_output_shape(inputs.shape)
-        wide = "float64" if self.compute_dtype == "float64" else "float32"
         return Quantized(
             keras.KerasTensor(code, self.compute_dtype),
             keras.KerasTensor(index, "int32"),
-            keras.KerasTensor(loss, wide),
+            keras.KerasTensor(loss, wide_dtype(self.compute_dtype).name),
         )
 
 

@@ -26,6 +26,7 @@ from tfdiscrete.objectives import (
 )
 from tfdiscrete.ops import fold_in, gumbel_max, step_seed
 from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.random import random_base
 
 _LONGEST_EXECUTION = 32
@@ -193,7 +194,7 @@ class DiscreteVAE(keras.Model):
         """q(z|x), with batch `[B]` and event `[N, K]`, in float32 at least."""
         self._build_for(x)
         logits = self.encoder(x, training=training)
-        return ProductCategorical(logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32))
+        return ProductCategorical(widen(logits))
 
     def log_likelihood(self, x, z, *, training=False) -> tf.Tensor:
         """log p(x|z) in nats, data `[B, *data]` and codes `[S, B, N, K]` to `[S, B]`."""

@@ -12,6 +12,8 @@ Generic Discrete Random Variables", arXiv 2003.01847.
 import numpy as np
 import tensorflow as tf
 
+from tfdiscrete.ops.precision import widen
+
 IMPOSSIBLE = -1e9
 """The finite log probability of an outcome that cannot occur: its exponential is 0 in every dtype."""
 
@@ -84,7 +86,7 @@ def linear_transform(y: tf.Tensor, outcomes: np.ndarray) -> tf.Tensor:
     Returns:
         `[...]` or `[..., D]`, in the dtype of `y`. For a one-hot y the outcome exactly, where its dtype holds it.
     """
-    wide = tf.cast(y, tf.float64 if y.dtype == tf.float64 else tf.float32)
+    wide = widen(y)
     columns = tf.unstack(tf.constant(outcomes.reshape(len(outcomes), -1).T, wide.dtype))
     # Sums rather than a matrix product, which GPUs round to ten bits.
     sums = [tf.reduce_sum(wide * column, axis=-1) for column in columns]
