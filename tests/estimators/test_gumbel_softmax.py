@@ -76,7 +76,7 @@ def test_schedule_is_read_inside_the_graph_without_tracing_again(jit_compile):
 
     @tf.function(jit_compile=jit_compile)
     def step():
-        temperature = estimator.current_temperature()
+        temperature = estimator.annealed_value()
         estimator.update(estimator.estimate(ProductCategorical(LOGITS), cost, seed=SEED))
         return temperature
 

@@ -327,7 +327,7 @@ class TestEstimatorsOwnVariables:
     class Learner(Estimator):
         """Enumeration whose value depends on a variable of its own, to be trained by the auxiliary alone."""
 
-        def build(self, logits_shape=None):
+        def build(self, logits_shape=None, context_shape=None):
             self.own = self.add_weight(name="own", shape=(), initializer="ones")
             self.enumeration = Enumeration()
             self.built = True

@@ -1,7 +1,7 @@
 """TFP distributions over discrete variables and their relaxations, with their registered KL divergences."""
 
 from tfdiscrete.distributions.binary_concrete import BinaryConcrete
-from tfdiscrete.distributions.family import Family
+from tfdiscrete.distributions.family import Family, is_family
 from tfdiscrete.distributions.generalized_gumbel_softmax import GeneralizedGumbelSoftmax
 from tfdiscrete.distributions.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.distributions.invertible_gaussian import InvertibleGaussian
@@ -19,5 +19,6 @@ __all__ = [
     "ProductCategorical",
     "StraightThroughOneHot",
     "Truncated",
+    "is_family",
     "match_prior",
 ]

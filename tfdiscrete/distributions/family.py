@@ -4,12 +4,11 @@ Bernoulli variables, truncated counts and discretized Gaussians are all categori
 to their outcomes `z = decode(y)`. An estimator works on `y` and hands `z` to the cost.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import tensorflow as tf
 
 
-@runtime_checkable
 class Family(Protocol):
     """`N` discrete variables of `K` categories each."""
 
@@ -17,11 +16,23 @@ class Family(Protocol):
     def logits(self) -> tf.Tensor:
         """Unnormalized log probabilities, `[*batch, N, K]`."""
 
+    @property
+    def logits_shape(self) -> tf.TensorShape:
+        """The static shape of `logits`, without computing them."""
+
     def decode(self, y: tf.Tensor) -> tf.Tensor:
         """Maps one-hot or simplex `[S, *batch, N, K]` to outcomes `[S, *batch, *event]`, differentiably."""
 
-    def relax(self, seed: tf.Tensor, num_samples: int, temperature) -> tf.Tensor:
-        """Reparameterized relaxed samples as `log y`, `[S, *batch, N, K]`, with the family's own noise.
+    def sample_one_hot(self, seed: tf.Tensor, num_samples: int) -> tf.Tensor:
+        """Exact one-hot samples `[S, *batch, N, K]`, with the family's own noise and without a gradient."""
 
-        `exp(log y)` lies on the simplex, and its arg max is an exact sample of the categorical view.
+    def relax(self, seed: tf.Tensor, num_samples: int, temperature) -> tf.Tensor:
+        """Reparameterized relaxed samples as `log y`, `[S, *batch, N, K]`, with the noise of `sample_one_hot`.
+
+        `exp(log y)` lies on the simplex, and as the temperature goes to 0 it becomes the one-hot sample.
         """
+
+
+def is_family(distribution: object) -> bool:
+    """Whether a distribution has the members of a `Family`; computes none of them, as `isinstance` would."""
+    return all(hasattr(type(distribution), name) for name in vars(Family) if not name.startswith("_"))

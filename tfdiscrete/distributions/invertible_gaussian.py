@@ -126,8 +126,17 @@ class InvertibleGaussian(tfd.Distribution):
         """The log probabilities of the discretization, `[*batch, K]`; for `flow=None` alone."""
         return tf.cast(self.discretize().logits_parameter(), self.dtype)
 
+    @property
+    def logits_shape(self) -> tf.TensorShape:
+        """The static shape of `logits`."""
+        return self.batch_shape.concatenate(self.event_shape)
+
     def decode(self, y: tf.Tensor) -> tf.Tensor:
         return y
+
+    def sample_one_hot(self, seed, num_samples: int) -> tf.Tensor:
+        """`sample_hard` without a gradient, as a `Family` has it."""
+        return tf.stop_gradient(self.sample_hard([num_samples], seed))
 
     def relax(self, seed, num_samples: int, temperature) -> tf.Tensor:
         v = self._before_softmax([num_samples], seed)

@@ -56,6 +56,11 @@ class ProductCategorical(tfd.Distribution):
         return self._logits
 
     @property
+    def logits_shape(self) -> tf.TensorShape:
+        """The static shape of `logits`."""
+        return self._logits.shape
+
+    @property
     def log_probabilities(self) -> tf.Tensor:
         """Normalized log probabilities, `[*batch, N, K]`."""
         return tf.nn.log_softmax(self._logits, axis=-1)
@@ -63,11 +68,15 @@ class ProductCategorical(tfd.Distribution):
     def decode(self, y: tf.Tensor) -> tf.Tensor:
         return y
 
+    def sample_one_hot(self, seed, num_samples: int) -> tf.Tensor:
+        """Exact samples `[S, *batch, N, K]`, without a gradient."""
+        return tf.cast(gumbel_max(perturb(self._logits, num_samples, seed)), self.dtype)
+
     def relax(self, seed, num_samples: int, temperature) -> tf.Tensor:
         return gumbel_softmax(perturb(self._logits, num_samples, seed), temperature)
 
     def _sample_n(self, n, seed=None):
-        return tf.cast(gumbel_max(perturb(self._logits, n, tfp.random.sanitize_seed(seed))), self.dtype)
+        return self.sample_one_hot(tfp.random.sanitize_seed(seed), n)
 
     def _log_prob(self, value):
         return tf.reduce_sum(tf.cast(value, self.dtype) * self.log_probabilities, axis=[-2, -1])

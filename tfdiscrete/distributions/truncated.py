@@ -144,6 +144,11 @@ class Truncated(tfd.Distribution):
         return self._logits
 
     @property
+    def logits_shape(self) -> tf.TensorShape:
+        """The static shape of `logits`."""
+        return self._logits.shape
+
+    @property
     def log_probabilities(self) -> tf.Tensor:
         """The same as `logits`."""
         return self._logits
@@ -151,6 +156,10 @@ class Truncated(tfd.Distribution):
     def decode(self, y: tf.Tensor) -> tf.Tensor:
         """T(y) = sum_k c_k y_k: one-hot or simplex `[..., K]` to outcomes `[...]`, or `[..., D]` for vectors."""
         return linear_transform(y, self._outcomes)
+
+    def sample_one_hot(self, seed, num_samples: int) -> tf.Tensor:
+        """Exact samples of the category, `[S, *batch, K]`, without a gradient."""
+        return gumbel_max(perturb(self._logits, num_samples, seed))
 
     def relax(self, seed, num_samples: int, temperature) -> tf.Tensor:
         """Relaxed samples as `log y`, `[S, *batch, K]`; `decode(exp(log y))` is the relaxed count."""
@@ -169,7 +178,7 @@ class Truncated(tfd.Distribution):
         return mass
 
     def _sample_n(self, n, seed=None):
-        return self.decode(gumbel_max(perturb(self._logits, n, tfp.random.sanitize_seed(seed))))
+        return self.decode(self.sample_one_hot(tfp.random.sanitize_seed(seed), n))
 
     def _log_prob(self, value):
         equal = self._compare(value, tf.equal)

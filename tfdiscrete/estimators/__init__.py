@@ -3,7 +3,7 @@
 A new estimator is one new file and one line in `REGISTRY`; the contract suite then runs on it.
 """
 
-from tfdiscrete.errors import unknown_name
+from tfdiscrete.errors import InputError, unknown_name
 from tfdiscrete.estimators.base import Estimate, Estimator
 from tfdiscrete.estimators.enumeration import Enumeration
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
@@ -22,10 +22,12 @@ def get(identifier: "str | Estimator", **options) -> Estimator:
     """Returns the estimator of that name, made with `options`; an `Estimator` is returned as it is.
 
     Raises:
-        InputError: for an unknown name; it lists the known ones and the nearest.
+        InputError: for a class, or for an unknown name; it lists the known ones and the nearest.
     """
     if isinstance(identifier, Estimator):
         return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Estimator):
+        raise InputError(f"pass an estimator, {identifier.__name__}(...), or its name. Received: the class itself.")
     if identifier not in REGISTRY:
         raise unknown_name("estimator", identifier, REGISTRY)
     return REGISTRY[identifier](**options)

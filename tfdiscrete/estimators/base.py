@@ -17,13 +17,16 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdiscrete.distributions import Family
+from tfdiscrete.distributions import Family, is_family
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.ops import gumbel_max, perturb
 from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.temperature import temperature_at
 
 Cost = Callable[[tf.Tensor], tf.Tensor]
 Reduce = Callable[[tf.Tensor], tf.Tensor]
+
+NEEDS = frozenset({"hard", "relaxed", "gradient", "context"})
 
 
 class Estimate(NamedTuple):
@@ -42,32 +45,47 @@ def mean_over_samples(costs: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(costs, axis=0)
 
 
+def log_mass(log_pi: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The log probability of codes, one-hot `y` `[S, *batch, N, K]`, under `log_pi` `[*batch, N, K]`: `[S, *batch]`."""
+    return tf.reduce_sum(tf.cast(y, log_pi.dtype) * log_pi, axis=[-2, -1])
+
+
 class Estimator(keras.layers.Layer, abc.ABC):
     """Base of all gradient estimators.
 
-    Subclasses state `unbiased` and `needs`, and write `_estimate`; one that owns variables also writes `build`,
-    and one with running statistics extends `update`.
+    Subclasses state the class attributes below that differ, and write `_estimate`; one that owns variables also writes
+    `build`, and one with running statistics extends `update`.
 
     Args:
         num_samples: the samples drawn for each example, `S`.
     """
 
     unbiased: bool = False
-    """Whether the expected gradient is exact, for every cost and every `num_samples`."""
+    """Whether the expected gradient is exact, for every cost, every setting and every `reduce` that is supported."""
     needs: frozenset[str] = frozenset({"hard"})
-    """What is asked of the cost, among "hard" (values at outcomes), "relaxed" (at simplex points), "gradient"."""
+    """What is asked of the cost, among "hard" (values at outcomes), "relaxed" (at simplex points) and "gradient" (with
+    respect to z); and "context", if `estimate` must be given one."""
+    takes: type = Family
+    """The distributions that `estimate` takes: `Family` is any with a categorical view."""
     any_reduce: bool = False
     """Whether a `reduce` other than the mean over samples is supported."""
-
-    has_temperature: bool = False
-    """Whether there is a `current_temperature()`, and a constructor argument `temperature`."""
+    independent: bool = True
+    """Whether `sample` holds `num_samples` independent draws, of whose costs `value` is the reduction."""
+    annealed: str | None = None
+    """The constructor argument, a number or a schedule of the step, at whose limit 0 the bias vanishes."""
 
     def __init__(self, num_samples: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.num_samples = check_count("num_samples", num_samples)
         self.step = add_counter(self, "step")
 
-    def build(self, logits_shape=None) -> None:
+    def build(self, logits_shape=None, context_shape=None) -> None:
+        """Makes what the estimator owns.
+
+        Args:
+            logits_shape: `[*batch, N, K]`, the last two static.
+            context_shape: that of `context`, `[*batch, ...]`, if there is one.
+        """
         self.built = True
 
     def estimate(
@@ -84,41 +102,71 @@ class Estimator(keras.layers.Layer, abc.ABC):
 
         Args:
             q: the distribution of z.
-            cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; pure, with its noise drawn outside.
+            cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; pure, with its noise drawn outside. It may return
+                an `Estimate` of that batch, of another stochastic layer below: its value is the cost, and its auxiliary
+                is added to that of the result.
             seed: int32 `[2]`, with the step and the replica already folded in (`ops.step_seed`).
             reduce: `[S, *batch]` to `[*batch]`. Estimators that support only the mean refuse another.
             context: what an input-dependent baseline reads, `[*batch, ...]`; ignored by the others.
             training: if False, the cost at hard samples, with no gradient for q's parameters and no auxiliary.
 
         Returns:
-            An `Estimate`.
+            An `Estimate`; its value has float32 at least.
 
         Raises:
-            InputError: for a `reduce` that this estimator does not support, or a cost of the wrong shape.
+            InputError: for a distribution, `reduce` or missing `context` that this estimator does not support, fewer
+                than two categories, a cost of the wrong shape, or, where run eagerly, one that is NaN.
         """
         if reduce is not mean_over_samples and not self.any_reduce:
             raise InputError(
                 f"{type(self).__name__} supports only the mean over samples as `reduce`, since its baseline or "
                 "weights assume it. Estimators with any_reduce=True take another."
             )
+        self._check_distribution(q)
+        if context is None and "context" in self.needs:
+            raise InputError(
+                f"{type(self).__name__} has a baseline of the input: call estimate(..., context=x), x of shape "
+                "[*batch, ...]. Received: context=None."
+            )
         if not self.built:
-            self.build(tuple(q.logits.shape))
-        checked = _CheckedCost(cost, q.logits.shape[:-2])
-        if training:
-            return self._estimate(q, checked, seed, reduce, context)
-        return self._evaluate(q, checked, seed, reduce)
+            self.build(self._logits_shape(q), *([] if context is None else [tuple(context.shape)]))
+        checked = self._checked(q, cost)
+        if not training:
+            return self._evaluate(q, checked, seed, reduce)
+        estimate = self._estimate(q, checked, seed, reduce, context)
+        if checked.auxiliary is None:
+            return estimate
+        return estimate._replace(auxiliary=estimate.auxiliary + tf.cast(checked.auxiliary, estimate.auxiliary.dtype))
 
     @abc.abstractmethod
-    def _estimate(self, q, cost, seed, reduce, context) -> Estimate:
-        """The training-time estimate; arguments as for `estimate`."""
+    def _estimate(self, q, cost: "CheckedCost", seed, reduce, context) -> Estimate:
+        """The training-time estimate; `cost` takes points of the categorical view, the rest is as for `estimate`."""
 
-    def _evaluate(self, q, cost, seed, reduce) -> Estimate:
-        sample = q.decode(tf.stop_gradient(self.hard_sample(q, seed)))
-        return Estimate(reduce(cost(sample)), sample, tf.zeros([], sample.dtype))
+    def _evaluate(self, q, cost: "CheckedCost", seed, reduce) -> Estimate:
+        y = q.sample_one_hot(seed, self.num_samples)
+        costs = cost(y)
+        return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
 
-    def hard_sample(self, q: Family, seed: tf.Tensor) -> tf.Tensor:
-        """Exact one-hot samples by Gumbel-max, `[S, *batch, N, K]`, without a gradient."""
-        return tf.cast(gumbel_max(perturb(q.logits, self.num_samples, seed)), q.logits.dtype)
+    def _check_distribution(self, q) -> None:
+        """Raises `InputError` for a distribution that the estimator does not take."""
+        if not (is_family(q) if self.takes is Family else isinstance(q, self.takes)):
+            known = "a Family such as ProductCategorical or Truncated" if self.takes is Family else self.takes.__name__
+            raise InputError(f"{type(self).__name__} takes {known}. Received: {q!r}.")
+        if is_family(q) and not (q.logits_shape[-1] or 0) >= 2:
+            raise InputError(
+                f"{type(self).__name__} needs variables of at least 2 categories, a static number: with one there is "
+                f"nothing to choose. Received: logits of shape {q.logits_shape}."
+            )
+
+    def _logits_shape(self, q) -> tuple[int | None, ...]:
+        return tuple(q.logits_shape)
+
+    def _checked(self, q, cost: Cost) -> "CheckedCost":
+        return CheckedCost(cost, lambda y: q.decode(tf.cast(y, q.dtype)), type(self).__name__)
+
+    def annealed_value(self) -> tf.Tensor:
+        """What is annealed, at the present step: `[]`, float32."""
+        return temperature_at(getattr(self, self.annealed), self.step.value)  # type: ignore[arg-type]
 
     def update(self, estimate: Estimate) -> None:
         """Advances the step and the running statistics; call once per training step, after `estimate`."""
@@ -128,19 +176,32 @@ class Estimator(keras.layers.Layer, abc.ABC):
         return {**super().get_config(), "num_samples": self.num_samples}
 
 
-class _CheckedCost:
-    """A cost whose result is checked: `[S, *batch]`, where a mean over pixels or a missing sum is caught."""
+class CheckedCost:
+    """A cost of the categorical view, `y` `[S', *batch, N, K]` to `[S', *batch]`, whose result is checked.
 
-    def __init__(self, cost: Cost, batch_shape: tf.TensorShape):
-        self._cost = cost
-        self._batch_shape = batch_shape
+    A mean over pixels, a missing sum and, where run eagerly, NaN are caught. Half types become float32.
+    """
 
-    def __call__(self, z: tf.Tensor) -> tf.Tensor:
-        value = self._cost(z)
-        expected = z.shape[:1].concatenate(self._batch_shape)
-        if not value.shape.is_compatible_with(expected):
+    def __init__(self, cost: Cost, decode: Callable[[tf.Tensor], tf.Tensor], name: str, event_rank: int = 2):
+        self._cost, self._name, self._event_rank = cost, name, event_rank
+        self.decode = decode
+        self.auxiliary: tf.Tensor | None = None
+        """That of the `Estimate` which the first evaluation gave, if it gave one."""
+
+    def __call__(self, y: tf.Tensor) -> tf.Tensor:
+        result = self._cost(self.decode(y))
+        if isinstance(result, Estimate):
+            self.auxiliary = result.auxiliary if self.auxiliary is None else self.auxiliary
+            result = result.value
+        expected = y.shape[: -self._event_rank]
+        if not tf.is_tensor(result) or not result.shape.is_compatible_with(expected):
             raise InputError(
-                f"the cost must map z of shape {z.shape} to one value per sample and example, {expected}. "
-                f"Received: {value.shape}."
+                f"the cost must map z of shape {self.decode(y).shape} to one value per sample and example, {expected}. "
+                f"Received: {result.shape if tf.is_tensor(result) else repr(result)}."
             )
-        return value
+        if tf.executing_eagerly() and bool(tf.reduce_any(tf.math.is_nan(result))):
+            raise InputError(
+                f"{self._name} needs a cost that is a number wherever it is evaluated. Received: NaN at "
+                f"{int(tf.reduce_sum(tf.cast(tf.math.is_nan(result), tf.int32)))} of {int(tf.size(result))} places."
+            )
+        return widen(tf.ensure_shape(result, expected))

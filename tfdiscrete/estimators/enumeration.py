@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
+from tfdiscrete.ops.precision import widen
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
@@ -31,6 +32,7 @@ class Enumeration(Estimator):
 
     unbiased = True
     needs = frozenset({"hard"})
+    independent = False
 
     def __init__(self, max_terms: int = 4096, **kwargs):
         if "num_samples" in kwargs:
@@ -38,10 +40,10 @@ class Enumeration(Estimator):
         super().__init__(**kwargs)
         self.max_terms = check_count("max_terms", max_terms)
 
-    def build(self, logits_shape=None):
+    def build(self, logits_shape=None, context_shape=None):
         if logits_shape is not None:
             self._checked_terms(*logits_shape[-2:])
-        super().build(logits_shape)
+        super().build(logits_shape, context_shape)
 
     def _checked_terms(self, latents: int, categories: int) -> int:
         terms = categories**latents
@@ -54,31 +56,28 @@ class Enumeration(Estimator):
         return terms
 
     def _estimate(self, q, cost, seed, reduce, context):
-        codes = self._all_codes(q)
-        return self._expectation(q, cost, codes, self._probabilities(q, codes))
+        log_pi = tf.nn.log_softmax(widen(q.logits), axis=-1)
+        codes = self._all_codes(log_pi)
+        return self._expectation(cost, codes, tf.exp(log_mass(log_pi, codes)))
 
     def _evaluate(self, q, cost, seed, reduce):
-        codes = self._all_codes(q)
-        return self._expectation(q, cost, codes, tf.stop_gradient(self._probabilities(q, codes)))
+        log_pi = tf.stop_gradient(tf.nn.log_softmax(widen(q.logits), axis=-1))
+        codes = self._all_codes(log_pi)
+        return self._expectation(cost, codes, tf.exp(log_mass(log_pi, codes)))
 
-    def _probabilities(self, q, codes) -> tf.Tensor:
-        """q(z) of all codes, `[K^N, *batch]`."""
-        return tf.exp(tf.reduce_sum(codes * tf.nn.log_softmax(q.logits, axis=-1), axis=[-2, -1]))
+    def _expectation(self, cost, codes, probabilities) -> Estimate:
+        costs = cost(codes)
+        value = tf.reduce_sum(tf.cast(probabilities, costs.dtype) * costs, axis=0)
+        return Estimate(value, cost.decode(codes), tf.zeros([], value.dtype))
 
-    def _expectation(self, q, cost, codes, probabilities) -> Estimate:
-        sample = q.decode(codes)
-        value = tf.reduce_sum(probabilities * cost(sample), axis=0)
-        return Estimate(value, sample, tf.zeros([], value.dtype))
-
-    def _all_codes(self, q) -> tf.Tensor:
+    def _all_codes(self, log_pi) -> tf.Tensor:
         """All one-hot codes, `[K^N, *batch, N, K]`."""
-        latents, categories = q.logits.shape[-2:]
+        latents, categories = log_pi.shape[-2:]
         terms = self._checked_terms(latents, categories)
         indices = np.array(list(itertools.product(range(categories), repeat=latents)))
-        codes = tf.one_hot(indices, categories, dtype=q.logits.dtype)
-        batch_rank = q.logits.shape.rank - 2
-        codes = tf.reshape(codes, [terms, *[1] * batch_rank, latents, categories])
-        return tf.broadcast_to(codes, tf.concat([[terms], tf.shape(q.logits)], axis=0))
+        codes = tf.one_hot(indices, categories, dtype=log_pi.dtype)
+        codes = tf.reshape(codes, [terms, *[1] * (log_pi.shape.rank - 2), latents, categories])
+        return tf.broadcast_to(codes, tf.concat([[terms], tf.shape(log_pi)], axis=0))
 
     def get_config(self):
         config = super().get_config()

@@ -15,7 +15,6 @@ from tfdiscrete.ops.temperature import (
     check_temperature,
     deserialize_temperature,
     serialize_temperature,
-    temperature_at,
 )
 
 
@@ -38,24 +37,21 @@ class GumbelSoftmax(Estimator):
 
     needs = frozenset({"relaxed", "gradient"})
     any_reduce = True
-    has_temperature = True
+    annealed = "temperature"
 
     def __init__(self, temperature: Temperature = 1.0, num_samples: int = 1, **kwargs):
         super().__init__(num_samples=num_samples, **kwargs)
         self.temperature = check_temperature(deserialize_temperature(temperature))
-
-    def current_temperature(self) -> tf.Tensor:
-        """The temperature at the present step, `[]`, float32."""
-        return temperature_at(self.temperature, self.step.value)
 
     def _simplex_point(self, log_y: tf.Tensor) -> tf.Tensor:
         """The point at which the cost is evaluated, from the relaxed sample's logarithm."""
         return tf.exp(log_y)
 
     def _estimate(self, q, cost, seed, reduce, context):
-        log_y = q.relax(seed, self.num_samples, self.current_temperature())
-        sample = q.decode(tf.cast(self._simplex_point(log_y), q.logits.dtype))
-        return Estimate(reduce(cost(sample)), sample, tf.zeros([], sample.dtype))
+        log_y = q.relax(seed, self.num_samples, self.annealed_value())
+        y = self._simplex_point(log_y)
+        costs = cost(y)
+        return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
 
     def get_config(self):
         return {**super().get_config(), "temperature": serialize_temperature(self.temperature)}

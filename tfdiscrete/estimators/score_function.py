@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_name
-from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
 from tfdiscrete.ops import with_gradient_of
+from tfdiscrete.ops.precision import widen
 
 BASELINES = ("none", "running_mean", "leave_one_out")
 
@@ -64,13 +65,12 @@ class ScoreFunction(Estimator):
             )
 
     def _estimate(self, q, cost, seed, reduce, context):
-        y = tf.stop_gradient(self.hard_sample(q, seed))
-        sample = q.decode(y)
-        costs = cost(sample)
-        log_q = tf.reduce_sum(y * tf.nn.log_softmax(q.logits, axis=-1), axis=[-2, -1])
+        y = q.sample_one_hot(seed, self.num_samples)
+        costs = cost(y)
+        log_q = log_mass(tf.nn.log_softmax(widen(q.logits), axis=-1), y)
         signal = tf.stop_gradient(costs - tf.cast(self._baseline_of(costs), costs.dtype))
         value = reduce(costs) + reduce(signal * with_gradient_of(tf.cast(log_q, costs.dtype)))
-        return Estimate(value, sample, tf.zeros([], value.dtype))
+        return Estimate(value, cost.decode(y), tf.zeros([], value.dtype))
 
     def _baseline_of(self, costs: tf.Tensor) -> tf.Tensor:
         """The baseline, broadcastable to `[S, *batch]`."""

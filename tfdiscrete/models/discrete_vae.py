@@ -107,7 +107,7 @@ class DiscreteVAE(keras.Model):
             _output_shape(self.decoder, logits_shape)
         # Those of a loaded model were built with their configs.
         if not self.estimator.built:
-            self.estimator.build(logits_shape)
+            self.estimator.build(logits_shape, tuple(input_shape))
         if not self.prior.built:
             self.prior.build(logits_shape[1:])
         self.logits_shape = logits_shape

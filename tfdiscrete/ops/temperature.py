@@ -17,21 +17,26 @@ Temperature: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 LOWEST, HIGHEST = 1e-6, 1e6
 
 
-def check_temperature(temperature: Temperature) -> Temperature:
-    """Returns a positive number, or a schedule, as it is; raises `InputError` for anything else."""
+def check_temperature(temperature: Temperature, name: str = "temperature") -> Temperature:
+    """Returns a positive number, or a schedule, as it is; raises `InputError` for anything else.
+
+    Args:
+        temperature: what was received.
+        name: of the argument, where it is another thing that is annealed in the same way.
+    """
     if isinstance(temperature, Schedule):
         return temperature
     if isinstance(temperature, numbers.Real):
-        check_positive("temperature", temperature)  # type: ignore[arg-type]
+        check_positive(name, temperature)  # type: ignore[arg-type]
         if not LOWEST <= float(temperature) <= HIGHEST:
             raise InputError(
-                f"temperature must be from {LOWEST:g} to {HIGHEST:g}, where float32 keeps logits apart. "
-                f"Received: temperature={temperature!r}."
+                f"{name} must be from {LOWEST:g} to {HIGHEST:g}, where float32 keeps logits apart. "
+                f"Received: {name}={temperature!r}."
             )
         return temperature
     raise InputError(
-        "temperature must be a positive number or a keras.optimizers.schedules.LearningRateSchedule of the step. "
-        f"Received: temperature={temperature!r}."
+        f"{name} must be a positive number or a keras.optimizers.schedules.LearningRateSchedule of the step. "
+        f"Received: {name}={temperature!r}."
     )
 
 

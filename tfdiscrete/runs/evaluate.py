@@ -88,8 +88,8 @@ def _bounds(model: DiscreteVAE, x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.T
         "rate": bounds.rate,
         "distortion": bounds.distortion,
     }
-    if model.estimator.has_temperature:
-        temperature = model.estimator.current_temperature()
+    if model.estimator.annealed == "temperature":
+        temperature = model.estimator.annealed_value()
         figures["relaxed_elbo"] = model.relaxed_elbo(
             x, seed=relaxed_seed, num_samples=RELAXED_SAMPLES, temperature=temperature
         )

@@ -47,8 +47,8 @@ class LatentSummaries(keras.callbacks.Callback):
                 tf.summary.image(name, figure_tensor(figure))
             tf.summary.scalar("active_units", active.sum())
             tf.summary.scalar("codes_used", codes_used(index[:, active], categories))
-            if self.model.estimator.has_temperature:
-                tf.summary.scalar("temperature", self.model.estimator.current_temperature())
+            if self.model.estimator.annealed is not None:
+                tf.summary.scalar(self.model.estimator.annealed, self.model.estimator.annealed_value())
         self._writer.flush()
 
     def on_train_end(self, logs=None):
