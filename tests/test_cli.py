@@ -32,7 +32,7 @@ def test_every_setting_is_an_option_with_its_default(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for name, default in runs.RunConfig().to_json().items():
         assert f"--{name.replace('_', '-')} " in text
-        assert f"(default {default})" in text
+        assert f"(default {'none' if default == '' else default})" in text
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,9 @@ def _add_settings(parser: argparse.ArgumentParser):
             "--" + option.name.replace("_", "-"),
             type=type(option.default),
             default=argparse.SUPPRESS,
-            metavar="NAME" if choices else "NUMBER",
-            help=f"{option.metadata['help']}{': ' + ', '.join(choices) if choices else ''} (default {option.default})",
+            metavar="NAME" if choices else "TEXT" if isinstance(option.default, str) else "NUMBER",
+            help=f"{option.metadata['help']}{': ' + ', '.join(choices) if choices else ''} "
+            f"(default {'none' if option.default == '' else option.default})",
         )
 
 
@@ -258,20 +259,22 @@ def _add_experiment(commands) -> argparse.ArgumentParser:
         "experiment",
         _experiment,
         "Reproduce a table of a paper, with the published numbers beside ours.",
-        "  tfdiscrete experiment binarized_mnist --out results",
+        "  tfdiscrete experiment binarized_mnist --out results\n"
+        "  tfdiscrete experiment estimators --only '20x2-*'     # the table holds what is finished",
     )
-    parser.add_argument("name", metavar="NAME", help="which one: binarized_mnist")
+    parser.add_argument("name", metavar="NAME", help="which one: binarized_mnist, estimators")
     parser.add_argument("--out", default="results", help="where the tables go (default results)")
     parser.add_argument(
         "--runs", default="runs", help="where the runs' folders go; unfinished ones go on (default runs)"
     )
+    parser.add_argument("--only", metavar="PATTERN", help="which rows to train, such as '20x2-*' (default: all)")
     return parser
 
 
 def _experiment(parsed):
     from tfdiscrete import experiments
 
-    for path in experiments.get(parsed.name)(out=parsed.out, runs_folder=parsed.runs):
+    for path in experiments.get(parsed.name)(out=parsed.out, runs_folder=parsed.runs, only=parsed.only):
         print(f"wrote {path}")
 
 

@@ -34,6 +34,11 @@ def test_it_survives_json():
         ({"seed": 2**62}, "seed must be an integer of at least 0 and at most"),
         ({"batch_size": 10**20}, "batch_size must be an integer of at least 1 and at most 2147483647"),
         ({"anneal_rate": "x"}, "anneal_rate must be at least 0"),
+        (
+            {"estimator_options": "num_samples"},
+            'must be like "num_samples=4,baseline=none". Received: estimator_options=',
+        ),
+        ({"estimator": "score_function", "estimator_options": "num_sample=2"}, "Did you mean 'num_samples'"),
     ],
 )
 def test_a_bad_setting_says_what_would_work(settings, message):
@@ -44,3 +49,9 @@ def test_a_bad_setting_says_what_would_work(settings, message):
 def test_a_setting_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match=r"unknown settings \['epoch'\]"):
         RunConfig.from_json({"epoch": 3})
+
+
+def test_estimator_options_are_numbers_truth_values_and_names():
+    config = RunConfig(estimator="score_function", estimator_options="num_samples=4, baseline=none,decay=0.5")
+    assert config.parsed_estimator_options() == {"num_samples": 4, "baseline": "none", "decay": 0.5}
+    assert RunConfig().parsed_estimator_options() == {}

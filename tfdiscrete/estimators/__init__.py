@@ -22,7 +22,7 @@ def get(identifier: "str | Estimator", **options) -> Estimator:
     """Returns the estimator of that name, made with `options`; an `Estimator` is returned as it is.
 
     Raises:
-        InputError: for a class, or for an unknown name; it lists the known ones and the nearest.
+        InputError: for a class, or for an unknown name or option; it lists the known ones and the nearest.
     """
     if isinstance(identifier, Estimator):
         return identifier
@@ -30,7 +30,16 @@ def get(identifier: "str | Estimator", **options) -> Estimator:
         raise InputError(f"pass an estimator, {identifier.__name__}(...), or its name. Received: the class itself.")
     if identifier not in REGISTRY:
         raise unknown_name("estimator", identifier, REGISTRY)
+    known = options_of(identifier)
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {identifier}", option, known)
     return REGISTRY[identifier](**options)
+
+
+def options_of(name: str) -> list[str]:
+    """The names of what the estimator of that name can be given, such as `num_samples`."""
+    return [key for key in REGISTRY[name]().get_config() if key not in ("trainable", "dtype")]
 
 
 __all__ = [
@@ -42,4 +51,5 @@ __all__ = [
     "ScoreFunction",
     "StraightThroughGumbelSoftmax",
     "get",
+    "options_of",
 ]

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from tfdiscrete.errors import unknown_name
-from tfdiscrete.experiments import binarized_mnist, fit_pmf
+from tfdiscrete.experiments import binarized_mnist, estimator_table, fit_pmf
 
-REGISTRY: dict[str, Callable] = {"binarized_mnist": binarized_mnist.run}
+REGISTRY: dict[str, Callable] = {"binarized_mnist": binarized_mnist.run, "estimators": estimator_table.run}
 
 
 def get(name: str) -> Callable:
-    """Returns the experiment of that name: a function of `out` and `runs_folder` that returns the written paths.
+    """Returns the experiment of that name: a function of `out`, `runs_folder` and `only` that returns written paths.
 
     Raises:
         InputError: for an unknown name.
@@ -19,4 +19,4 @@ def get(name: str) -> Callable:
     return REGISTRY[name]
 
 
-__all__ = ["REGISTRY", "binarized_mnist", "fit_pmf", "get"]
+__all__ = ["REGISTRY", "binarized_mnist", "estimator_table", "fit_pmf", "get"]

@@ -8,11 +8,12 @@ Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimiz
 Variational Auto-Encoder", arXiv 1806.02867.
 """
 
+import functools
 import os
 from pathlib import Path
 
-from tfdiscrete.errors import InputError
-from tfdiscrete.runs import RunConfig, RunFolder, train
+from tfdiscrete.experiments.rows import finished_rows
+from tfdiscrete.runs import RunConfig
 from tfdiscrete.runs.folder import write_json
 
 PUBLISHED = {
@@ -44,40 +45,28 @@ def config_of(row: str) -> RunConfig:
     )
 
 
-def run(*, out: str | os.PathLike = "results", runs_folder: str | os.PathLike = "runs") -> list[Path]:
+def run(
+    *, out: str | os.PathLike = "results", runs_folder: str | os.PathLike = "runs", only: str | None = None
+) -> list[Path]:
     """Trains what is not yet trained, and writes `binarized_mnist.json` and `binarized_mnist.md`.
 
     Args:
         out: the folder of the two files.
         runs_folder: the folder of the runs, `binarized_mnist-ROW`. Finished ones are taken as they are, unfinished ones
             are continued.
+        only: a pattern of the rows to train; by default all.
 
     Returns:
         The paths of the two files.
     """
-    rows = []
-    for name in SETTINGS:
-        folder = RunFolder(Path(runs_folder) / f"binarized_mnist-{name}")
-        if not folder.is_finished:
-            train(config_of(name), folder.path, resume=folder.is_run)
-        if folder.read_config() != config_of(name):
-            raise InputError(
-                f"{folder.path} holds a run with other settings than this table's. Remove it, or name another --runs."
-            )
-        record = folder.read_record()
-        rows.append({"row": name, "command": command(record["config"]), **record, "metrics": folder.read_metrics()})
+    configs = {name: functools.partial(config_of, name) for name in SETTINGS}
+    rows = finished_rows(configs, Path(runs_folder), "binarized_mnist", only)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     published = {key: {"test_bound": value, "what": what} for key, (what, value) in PUBLISHED.items()}
     write_json(out / "binarized_mnist.json", {"published": published, "rows": rows})
     (out / "binarized_mnist.md").write_text(table(rows))
     return [out / "binarized_mnist.json", out / "binarized_mnist.md"]
-
-
-def command(config: dict) -> str:
-    """The command line that repeats a run."""
-    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config.items())
-    return f"tfdiscrete train {options}"
 
 
 def table(rows: list[dict]) -> str:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfdiscrete import estimators, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.errors import InputError, check_name, check_seed
+from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
 from tfdiscrete.objectives import (
     KL_CHOICES,
     Bounds,
@@ -206,6 +207,22 @@ class DiscreteVAE(keras.Model):
         log_prob = self.likelihood.log_prob(tf.cast(x, parameters.dtype), parameters)
         return tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))
 
+    def _log_likelihood_of(self, x, training):
+        """`log_likelihood` as a function of z, with `neighbours` where the decoder allows the shortcut."""
+
+        def log_likelihood(z):
+            return self.log_likelihood(x, z, training=training)
+
+        def neighbours(z):
+            parameters = decode_neighbours(self.decoder, z)
+            log_prob = self.likelihood.log_prob(tf.cast(x, parameters.dtype), parameters)
+            log_prob = tf.reduce_sum(log_prob, axis=list(range(4, log_prob.shape.rank)))
+            return tf.transpose(log_prob, [2, 3, 0, 1])
+
+        if starts_dense(self.decoder):
+            log_likelihood.neighbours = neighbours
+        return log_likelihood
+
     def call(self, inputs, training=False):
         probabilities = tf.nn.softmax(self.posterior(inputs, training=training).logits, axis=-1)
         code = gumbel_max(probabilities)
@@ -230,7 +247,7 @@ class DiscreteVAE(keras.Model):
         return negative_elbo(
             self.posterior(x, training=training),
             self.prior,
-            lambda z: self.log_likelihood(x, z, training=training),
+            self._log_likelihood_of(x, training),
             self.estimator,
             seed=seed,
             kl=self.kl,

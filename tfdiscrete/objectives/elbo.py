@@ -46,7 +46,8 @@ def negative_elbo(
     Args:
         q: the posterior, a `Family` with batch `[B]`.
         prior: a `priors.Prior`.
-        log_likelihood: z `[S, B, *event]` to log p(x|z), `[S, B]`.
+        log_likelihood: z `[S, B, *event]` to log p(x|z), `[S, B]`. It may have an attribute `neighbours`, z to
+            `[S, B, N, K]`, which an estimator uses that scores all codes that differ from z in one variable.
         estimator: how the gradient passes through z.
         seed: int32 `[2]`.
         kl: "analytic", in closed form outside of the estimator; or "sampled", inside its cost, for a prior that has
@@ -64,7 +65,7 @@ def negative_elbo(
         return estimator.estimate(q, cost, seed=seed, context=context, training=training)
 
     if kl == "analytic":
-        estimate = expectation(lambda z: -log_likelihood(z))
+        estimate = expectation(_negated(log_likelihood))
         rate = tf.cast(prior.kl_divergence(q), estimate.value.dtype)
         return NegativeElbo(estimate.value + rate, tf.stop_gradient(rate), tf.stop_gradient(estimate.value), estimate)
 
@@ -75,3 +76,12 @@ def negative_elbo(
     # The same seed draws the same z, so the rate is that of the samples in the loss.
     rate = tf.stop_gradient(expectation(log_ratio).value)
     return NegativeElbo(estimate.value, rate, tf.stop_gradient(estimate.value) - rate, estimate)
+
+
+def _negated(log_likelihood):
+    def cost(z):
+        return -log_likelihood(z)
+
+    if hasattr(log_likelihood, "neighbours"):
+        cost.neighbours = lambda z: -log_likelihood.neighbours(z)
+    return cost

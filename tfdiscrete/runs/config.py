@@ -35,16 +35,17 @@ class RunConfig:
     estimator: str = _option(
         "straight_through_gumbel_softmax", "how the gradient passes through the samples", estimators.REGISTRY
     )
+    estimator_options: str = _option("", "of the estimator, such as num_samples=4,baseline=none")
     prior: str = _option("fixed", "p(z); fixed is uniform", priors.REGISTRY)
     num_latents: int = _option(20, "latent variables, N")
     num_categories: int = _option(10, "categories of each, K")
     epochs: int = _option(300, "passes over the training data")
     batch_size: int = _option(100, "examples in a step")
     learning_rate: float = _option(1e-3, "Adam's")
-    temperature: float = _option(1.0, "at the first step; only relaxations have one")
-    temperature_min: float = _option(0.1, "the annealed temperature's floor")
-    anneal_rate: float = _option(1e-5, "temperature decays by exp(-rate) each step")
-    anneal_every: int = _option(1000, "steps between two updates of the temperature")
+    temperature: float = _option(1.0, "at the first step, of relaxations; epsilon, of direct_arg_max")
+    temperature_min: float = _option(0.1, "the annealed temperature's or epsilon's floor")
+    anneal_rate: float = _option(1e-5, "either decays by exp(-rate) each step")
+    anneal_every: int = _option(1000, "steps between two updates of either")
     seed: int = _option(0, "of the weights, the order and the noise")
 
     def __post_init__(self):
@@ -54,6 +55,8 @@ class RunConfig:
                 check_name(option.name, value, option.metadata["choices"])
             elif option.name == "seed":
                 check_seed(value)
+            elif option.name == "estimator_options":
+                self.parsed_estimator_options()
             elif isinstance(option.default, int):
                 check_count(option.name, value)
             elif option.name != "anneal_rate":
@@ -78,6 +81,24 @@ class RunConfig:
         if self.binarize != "auto":
             return self.binarize
         return "threshold" if self.likelihood == "bernoulli" else "none"
+
+    def parsed_estimator_options(self) -> dict:
+        """`estimator_options` as the arguments of `estimators.get`: numbers, true and false, and names."""
+        options = {}
+        for entry in filter(None, str(self.estimator_options).split(",")):
+            name, equals, value = (part.strip() for part in entry.partition("="))
+            if not (name and equals and value):
+                raise InputError(
+                    'estimator_options must be like "num_samples=4,baseline=none". '
+                    f"Received: estimator_options={self.estimator_options!r}."
+                )
+            try:
+                options[name] = json.loads(value)
+            except json.JSONDecodeError:
+                options[name] = value
+        for name in options:
+            check_name(f"option of {self.estimator}", name, estimators.options_of(self.estimator))
+        return options
 
     def to_json(self) -> dict:
         """A dictionary of plain values."""

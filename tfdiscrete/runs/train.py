@@ -115,13 +115,14 @@ def make_model(config: RunConfig, data_shape: tuple[int, ...]) -> DiscreteVAE:
 
 
 def make_estimator(config: RunConfig) -> estimators.Estimator:
-    """The estimator of a config; those that relax get the annealed temperature."""
-    if not estimators.REGISTRY[config.estimator].has_temperature:
-        return estimators.get(config.estimator)
-    temperature = ExponentialAnnealing(
-        config.temperature, rate=config.anneal_rate, minimum=config.temperature_min, every=config.anneal_every
-    )
-    return estimators.get(config.estimator, temperature=temperature)
+    """The estimator of a config; one that anneals its temperature or epsilon gets the schedule."""
+    options = config.parsed_estimator_options()
+    annealed = estimators.REGISTRY[config.estimator].annealed
+    if annealed is not None and annealed not in options:
+        options[annealed] = ExponentialAnnealing(
+            config.temperature, rate=config.anneal_rate, minimum=config.temperature_min, every=config.anneal_every
+        )
+    return estimators.get(config.estimator, **options)
 
 
 def _resumed(config: RunConfig | Mapping | None, out) -> tuple[RunFolder, RunConfig]:

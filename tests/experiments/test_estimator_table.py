@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from tfdiscrete import estimators
+from tfdiscrete.errors import InputError
+from tfdiscrete.experiments import estimator_table
+from tfdiscrete.runs import RunConfig
+
+
+def small(row):
+    config = FULL(row)
+    return RunConfig.from_json(
+        {**config.to_json(), "dataset": "digits", "epochs": 1, "num_latents": 2, "num_categories": 3}
+    )
+
+
+FULL = estimator_table.config_of
+
+
+def test_chosen_rows_are_trained_once_and_stand_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimator_table, "config_of", small)
+    monkeypatch.setitem(estimator_table.PUBLISHED, "2x3", {"gumbel_softmax": 99.5})
+    folders = {"out": tmp_path / "results", "runs_folder": tmp_path / "runs"}
+    estimator_table.run(only="20x2-gumbel*", **folders)
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/metrics.json")}
+    assert len(stamps) == 1
+    paths = estimator_table.run(only="20x2-score_function-none", **folders)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    rows = json.loads(paths[0].read_text())["rows"]
+    assert {row["row"] for row in rows} == {"20x2-gumbel_softmax", "20x2-score_function-none"}
+    text = paths[1].read_text()
+    assert "## 2x3 latents, 1 epochs" in text
+    for row in rows:
+        assert f"| {-row['metrics']['discrete_elbo']:.2f} |" in text
+
+
+def test_a_pattern_without_a_row_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no row of estimators is like '30x\*'. Known: 20x10-"):
+        estimator_table.run(only="30x*", out=tmp_path, runs_folder=tmp_path)
+
+
+def test_every_row_has_settings_of_a_registered_estimator_and_its_options():
+    for row in estimator_table._names():
+        config = FULL(row)
+        assert estimators.get(config.estimator, **config.parsed_estimator_options())
+
+
+def test_every_published_figure_stands_beside_a_row():
+    rows = estimator_table._names()
+    for size, figures in estimator_table.PUBLISHED.items():
+        for name in figures:
+            assert f"{size}-{name}-{estimator_table.LONG_EPOCHS}" in rows

@@ -1,0 +1,106 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdiscrete.models import DiscreteVAE, make_networks
+from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
+
+layers = keras.layers
+
+
+def decoder_of(*parts, event=(3, 4)):
+    code = tensor = keras.Input(event)
+    for part in parts:
+        tensor = part(tensor)
+    return keras.Model(code, tensor)
+
+
+CHAINS = {
+    "linear": lambda: decoder_of(layers.Flatten(), layers.Dense(6)),
+    "hidden": lambda: decoder_of(
+        layers.Flatten(), layers.Dense(5, "relu", bias_initializer="normal"), layers.Dense(6), layers.Reshape((2, 3))
+    ),
+    "without bias": lambda: decoder_of(layers.Flatten(), layers.Dense(5, "tanh", use_bias=False), layers.Dense(6)),
+    "mlp": lambda: make_networks("mlp", data_shape=(6,), parameter_shape=(6,), num_latents=3, num_categories=4)[1],
+    "conv": lambda: make_networks("conv", data_shape=(8, 4), parameter_shape=(8, 4), num_latents=3, num_categories=4)[
+        1
+    ],
+}
+
+
+def one_hot(rng, *shape, categories=4):
+    return np.eye(categories, dtype="float32")[rng.integers(categories, size=shape)]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_outputs_are_those_of_the_decoder_at_each_changed_code(name):
+    decoder = CHAINS[name]()
+    z = one_hot(np.random.default_rng(0), 2, 5, 3)
+    assert starts_dense(decoder)
+    outputs = decode_neighbours(decoder, tf.constant(z)).numpy()
+    assert outputs.shape == (3, 4, 2, 5, *decoder.output_shape[1:])
+    for n in range(3):
+        for k in range(4):
+            changed = z.copy()
+            changed[:, :, n] = np.eye(4)[k]
+            for s in range(2):
+                np.testing.assert_allclose(outputs[n, k, s], decoder(changed[s]), rtol=1e-4, atol=1e-5)
+
+
+def shared():
+    dense = layers.Dense(12)
+    return decoder_of(layers.Flatten(), dense, dense)
+
+
+def branched():
+    code = keras.Input((3, 4))
+    flat = layers.Flatten()(code)
+    return keras.Model(code, layers.Add()([layers.Dense(6)(flat), layers.Dense(6)(flat)]))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(6)
+
+    def call(self, code):
+        return self.dense(tf.reshape(code, [-1, 12]))
+
+
+class Doubled(layers.Dense):
+    def call(self, inputs):
+        return 2.0 * super().call(inputs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        shared,
+        branched,
+        Subclassed,
+        lambda: decoder_of(layers.Flatten(), Doubled(6)),
+        lambda: decoder_of(layers.Dense(6), layers.Flatten()),
+        lambda: decoder_of(layers.Flatten(), layers.BatchNormalization(), layers.Dense(6)),
+    ],
+    ids=["shared", "branched", "subclassed", "another dense", "dense in rows", "normalized first"],
+)
+def test_other_decoders_have_no_such_shortcut(make):
+    assert not starts_dense(make())
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_log_likelihood_of_the_model_has_those_of_all_neighbours(likelihood):
+    extra = () if likelihood == "bernoulli" else (2,)
+    networks = make_networks("mlp", data_shape=(6,), parameter_shape=(6, *extra), num_latents=3, num_categories=4)
+    vae = DiscreteVAE(*networks, likelihood=likelihood, seed=0)
+    rng = np.random.default_rng(1)
+    x, z = rng.integers(2, size=(5, 6)).astype("float32"), one_hot(rng, 2, 5, 3)
+    log_likelihood = vae._log_likelihood_of(x, training=True)
+    scores = log_likelihood.neighbours(tf.constant(z)).numpy()
+    assert scores.shape == (2, 5, 3, 4)
+    for n in range(3):
+        for k in range(4):
+            changed = z.copy()
+            changed[:, :, n] = np.eye(4)[k]
+            np.testing.assert_allclose(scores[:, :, n, k], log_likelihood(tf.constant(changed)), rtol=1e-4, atol=1e-4)

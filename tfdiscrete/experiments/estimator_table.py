@@ -1,0 +1,159 @@
+"""Discrete test bounds of a categorical VAE on statically binarized MNIST for all gradient estimators, at equal steps.
+
+Networks 784-300-(N x K) and back, batch 100, Adam at 1e-3, analytic KL; relaxations and direct arg max have the
+published schedule, max(0.1, exp(-1e-5 step)), of their temperature or epsilon. What differs is the estimator alone.
+Rows are `NxK-ESTIMATOR`, of `EPOCHS` epochs, and `NxK-ESTIMATOR-LONG_EPOCHS`.
+
+Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimization through arg max for Discrete
+Variational Auto-Encoder", arXiv 1806.02867.
+"""
+
+import functools
+import os
+from pathlib import Path
+
+from tfdiscrete.experiments.rows import finished_rows
+from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs.folder import write_json
+
+EPOCHS, LONG_EPOCHS = 20, 100
+
+ESTIMATORS = {
+    "score_function-none": ("score_function", "baseline=none"),
+    "score_function-running_mean": ("score_function", "baseline=running_mean"),
+    "score_function-leave_one_out-2": ("score_function", "num_samples=2"),
+    "score_function-leave_one_out-4": ("score_function", "num_samples=4"),
+    "nvil": ("nvil", ""),
+    "mu_prop": ("mu_prop", ""),
+    "vimco-5": ("vimco", "num_samples=5"),
+    "rebar": ("rebar", ""),
+    "relax": ("relax", ""),
+    "arm": ("arm", ""),
+    "disarm": ("disarm", ""),
+    "disarm-2": ("disarm", "num_samples=2"),
+    "rao_blackwell": ("rao_blackwell", ""),
+    "stochastic_rao_blackwell": ("stochastic_rao_blackwell", ""),
+    "unordered_set-4": ("unordered_set", "num_samples=4"),
+    "straight_through": ("straight_through", ""),
+    "reinmax": ("reinmax", ""),
+    "gumbel_softmax": ("gumbel_softmax", ""),
+    "straight_through_gumbel_softmax": ("straight_through_gumbel_softmax", ""),
+    "generalized_gumbel_softmax-rao_blackwell": ("generalized_gumbel_softmax", "rao_blackwell=true"),
+    "direct_arg_max": ("direct_arg_max", ""),
+}
+"""The rows of each size: the estimator and its options."""
+EXACT = ("enumeration", "")
+
+PUBLISHED = {
+    "20x10": {"direct_arg_max": 103.62, "straight_through_gumbel_softmax": 105.36},
+    "20x2": {
+        "direct_arg_max": 126.37,
+        "straight_through_gumbel_softmax": 128.92,
+        "rebar": 127.07,
+        "relax": 126.66,
+    },
+    "1x40": {"direct_arg_max": 145.64, "straight_through_gumbel_softmax": 145.67},
+    "1x8": {"direct_arg_max": 168.57},
+    "3x2": {"direct_arg_max": 177.9},
+    "1x64": {"direct_arg_max": 147.59},
+    "6x2": {"direct_arg_max": 161.09},
+}
+"""-log p(x) or its bound, in nats, of the published figures, after 300 epochs."""
+
+# Of small spaces: what is published, and the exact gradient.
+SMALL = ("1x40", "1x8", "3x2", "1x64", "6x2")
+BEST = ("reinmax", "straight_through", "disarm-2")
+"""The best of the 20-epoch rows besides those with a published figure."""
+
+
+def _names() -> dict[str, tuple[str, tuple[str, str], int]]:
+    """Row name to size, estimator with options, and epochs."""
+    rows = {}
+    for size in ("20x10", "20x2"):
+        for name, estimator in ESTIMATORS.items():
+            rows[f"{size}-{name}"] = (size, estimator, EPOCHS)
+        for name in dict.fromkeys((*PUBLISHED[size], *BEST)):
+            rows[f"{size}-{name}-{LONG_EPOCHS}"] = (size, ESTIMATORS[name], LONG_EPOCHS)
+    for size in SMALL:
+        names = {"enumeration": EXACT, "direct_arg_max": ESTIMATORS["direct_arg_max"]}
+        if size == "1x40":
+            names["straight_through_gumbel_softmax"] = ESTIMATORS["straight_through_gumbel_softmax"]
+        for name, estimator in names.items():
+            rows[f"{size}-{name}-{LONG_EPOCHS}"] = (size, estimator, LONG_EPOCHS)
+    return rows
+
+
+def config_of(row: str) -> RunConfig:
+    """The settings of one row of the table."""
+    size, (estimator, options), epochs = _names()[row]
+    latents, categories = map(int, size.split("x"))
+    return RunConfig(
+        dataset="binarized_mnist",
+        encoder="mlp",
+        estimator=estimator,
+        estimator_options=options,
+        num_latents=latents,
+        num_categories=categories,
+        epochs=epochs,
+        batch_size=100,
+        learning_rate=1e-3,
+        temperature=1.0,
+        temperature_min=0.1,
+        anneal_rate=1e-5,
+        anneal_every=500 if estimator == "direct_arg_max" else 1000,
+        seed=0,
+    )
+
+
+def run(
+    *, out: str | os.PathLike = "results", runs_folder: str | os.PathLike = "runs", only: str | None = None
+) -> list[Path]:
+    """Trains what is not yet trained, and writes `estimators.json` and `estimators.md`.
+
+    Args:
+        out: the folder of the two files.
+        runs_folder: the folder of the runs, `estimators-ROW`. Finished ones are taken as they are, unfinished ones are
+            continued.
+        only: a pattern of the rows to train, such as "20x2-*"; by default all, which takes many hours. The table holds
+            all that are finished.
+
+    Returns:
+        The paths of the two files.
+    """
+    configs = {row: functools.partial(config_of, row) for row in _names()}
+    rows = finished_rows(configs, Path(runs_folder), "estimators", only)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "estimators.json", {"published": PUBLISHED, "rows": rows})
+    (out / "estimators.md").write_text(table(rows))
+    return [out / "estimators.json", out / "estimators.md"]
+
+
+def table(rows: list[dict]) -> str:
+    """The results as Markdown, one table for each size and number of epochs, the best bound first."""
+    lines = [
+        "# Gradient estimators on statically binarized MNIST",
+        "",
+        "Made by `tfdiscrete experiment estimators`. Networks 784-300-(N x K) and back, batch 100, Adam at 1e-3, equal",
+        "steps; test split, nats, lower is better: the discrete bound (100 hard samples) and IWAE-100 bound -log p(x).",
+        "Published figures are after 300 epochs. Each row's command, seed and versions stand in `estimators.json`.",
+    ]
+    groups: dict[tuple[str, int], list[dict]] = {}
+    for row in rows:
+        size = f"{row['config']['num_latents']}x{row['config']['num_categories']}"
+        groups.setdefault((size, row["config"]["epochs"]), []).append(row)
+    for (size, epochs), group in groups.items():
+        lines += ["", f"## {size} latents, {epochs} epochs", ""]
+        lines += ["| estimator | discrete bound | IWAE-100 | rate | active | steps/s | published |", "|---" * 7 + "|"]
+        for row in sorted(group, key=lambda row: -row["metrics"]["discrete_elbo"]):
+            lines.append(_line(row, size))
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict, size: str) -> str:
+    m = row["metrics"]
+    name = row["row"].removeprefix(f"{size}-").removesuffix(f"-{LONG_EPOCHS}")
+    return (
+        f"| {name} | {-m['discrete_elbo']:.2f} | {-m['iwae_100']:.2f} ± {m['iwae_100_stderr']:.2f} | {m['rate']:.2f} | "
+        f"{m['active_units']}/{m['num_latents']} | {m['steps_per_second']:.0f} | {PUBLISHED[size].get(name, '')} |"
+    )

@@ -1,0 +1,51 @@
+"""The runs behind a table: each row is a `RunConfig`, trained once, continued if it was cut off, and read again."""
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tfdiscrete.errors import InputError
+from tfdiscrete.runs import RunConfig, RunFolder, train
+
+
+def finished_rows(
+    configs: Mapping[str, Callable[[], RunConfig]], runs_folder: Path, prefix: str, only: str | None = None
+) -> list[dict]:
+    """Trains what is not yet trained.
+
+    Args:
+        configs: the settings of each row by its name, in the table's order.
+        runs_folder: where the runs are, `PREFIX-ROW`.
+        prefix: the table's name.
+        only: a pattern such as "20x2-*"; other rows are read if they are finished and are left out if not.
+
+    Returns:
+        For each finished row its name, its command, its metrics and what `RunFolder.read_record` gives.
+
+    Raises:
+        InputError: for a pattern without a row, or a folder with a run of other settings.
+    """
+    chosen = fnmatch.filter(configs, only or "*")
+    if not chosen:
+        raise InputError(f"no row of {prefix} is like {only!r}. Known: {', '.join(configs)}.")
+    rows = []
+    for name, config_of in configs.items():
+        folder = RunFolder(Path(runs_folder) / f"{prefix}-{name}")
+        if name not in chosen and not folder.is_finished:
+            continue
+        config = config_of()
+        if not folder.is_finished:
+            train(config, folder.path, resume=folder.is_run)
+        if folder.read_config() != config:
+            raise InputError(
+                f"{folder.path} holds a run with other settings than this table's. Remove it, or name another --runs."
+            )
+        record = folder.read_record()
+        rows.append({"row": name, "command": command(record["config"]), **record, "metrics": folder.read_metrics()})
+    return rows
+
+
+def command(config: dict) -> str:
+    """The command line that repeats a run."""
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in config.items() if value != "")
+    return f"tfdiscrete train {options}"

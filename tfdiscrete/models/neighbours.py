@@ -1,0 +1,62 @@
+"""A decoder at all codes that differ from one in a single variable.
+
+Its first dense layer is affine in the code, so that changing variable n to category k moves it by one row of the
+kernel,
+
+    a(z with z_n = e_k) = a(z) - W_n z_n + W_{nk}
+
+which replaces a product with all `N K` rows for each of the `N K` codes.
+"""
+
+import keras
+import tensorflow as tf
+
+
+def decode_neighbours(decoder: keras.Model, z: tf.Tensor) -> tf.Tensor:
+    """The decoder's output where each variable in turn takes each of its categories, the others as they are.
+
+    Args:
+        decoder: codes `[B, N, K]` to the likelihood's parameters, one that `starts_dense`.
+        z: one-hot codes, `[S, B, N, K]`.
+
+    Returns:
+        `[N, K, S, B, *parameters]`, without a gradient.
+    """
+    dense, *rest = _layers_from_the_first_dense(decoder)
+    latents, categories = z.shape[-2:]
+    # [N, K, H]; [S, B, H]; [N, S, B, H]
+    kernel = tf.reshape(tf.cast(dense.kernel, dense.compute_dtype), [latents, categories, dense.units])
+    code = tf.cast(z, kernel.dtype)
+    own = tf.einsum("sbnk,nkh->nsbh", code, kernel)
+    total = tf.reduce_sum(own, axis=0)
+    total = total if dense.bias is None else total + tf.cast(dense.bias, kernel.dtype)
+    hidden = (total - own)[:, tf.newaxis] + kernel[:, :, tf.newaxis, tf.newaxis]
+    leading = tf.shape(hidden)[:-1]
+    output = dense.activation(tf.reshape(hidden, [-1, dense.units]))
+    for layer in rest:
+        output = layer(output)
+    output = tf.reshape(output, tf.concat([leading, tf.shape(output)[1:]], axis=0))
+    return tf.stop_gradient(tf.ensure_shape(output, [latents, categories, *z.shape[:2], *decoder.output_shape[1:]]))
+
+
+def starts_dense(decoder: keras.Model) -> bool:
+    """Whether a decoder is a chain of layers of which the first, but for a flattening, is dense."""
+    return bool(_layers_from_the_first_dense(decoder))
+
+
+def _layers_from_the_first_dense(decoder: keras.Model) -> list[keras.layers.Layer]:
+    """The decoder's layers from the dense one that reads the flattened code on; none if it is no such chain."""
+    layers = [layer for layer in decoder.layers if not isinstance(layer, keras.layers.InputLayer)]
+    if not getattr(decoder, "inputs", None) or len(decoder.inputs) != 1:
+        return []
+    tensor = decoder.inputs[0]
+    for layer in layers:
+        if len(layer._inbound_nodes) != 1 or layer.input is not tensor:
+            return []
+        tensor = layer.output
+    if tensor is not decoder.outputs[0]:
+        return []
+    layers = layers[1:] if layers and isinstance(layers[0], keras.layers.Flatten) else layers
+    # A subclass of Dense may do anything, and one on rows of the code is not dense in all of it.
+    starts_flat = bool(layers) and type(layers[0]) is keras.layers.Dense and len(layers[0].input.shape) == 2
+    return layers if starts_flat else []
