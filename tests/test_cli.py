@@ -13,7 +13,7 @@ import pytest
 import tfdiscrete
 from tfdiscrete import cli, runs
 
-COMMANDS = ("train", "evaluate", "sample", "export", "serve", "experiment")
+COMMANDS = ("train", "evaluate", "sample", "export", "serve", "experiment", "fit-pmf", "gradients")
 TOOL = Path(sys.executable).parent / "tfdiscrete"
 
 
@@ -39,7 +39,7 @@ def test_every_setting_is_an_option_with_its_default(capsys):
     ("arguments", "message"),
     [
         (["train", "--dataset", "minst"], "Did you mean 'mnist'"),
-        (["train", "--estimator", "reinforce"], "Known: enumeration, gumbel_softmax, score_function"),
+        (["train", "--estimator", "reinforce"], "Known: arm, direct_arg_max, disarm, enumeration"),
         (["train", "--temperature", "0"], "temperature must be a positive finite number"),
         (["train", "--num-categories", "0"], "num_categories must be an integer of at least 1"),
         (["train", "--resume"], "--resume needs --out"),
@@ -50,6 +50,9 @@ def test_every_setting_is_an_option_with_its_default(capsys):
         (["export", "nowhere", "models"], "holds no run"),
         (["serve", "nowhere"], "Received: nowhere, which is no folder"),
         (["experiment", "mnist"], "Did you mean 'binarized_mnist'"),
+        (["gradients", "posson"], "unknown problem 'posson'. Did you mean 'poisson'?"),
+        (["gradients", "bit", "--estimators", "rebarr"], "unknown estimator 'rebarr'. Did you mean 'rebar'?"),
+        (["gradients", "bit", "--draws", "1"], "num_draws must be an integer of at least 2"),
         (["train", "--out", "/dev/null/run"], "Not a directory"),
         (["trian"], "unknown command 'trian'. Did you mean 'train'?"),
         (["train", "--datset", "digits"], "unknown option '--datset'. Did you mean '--dataset'?"),

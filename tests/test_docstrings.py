@@ -22,6 +22,7 @@ WITHOUT_EXAMPLE = {
     "distributions.Family": "a protocol",
     "layers.Quantized": "the fields of a result",
     "ops.OrderedSample": "the fields of a result",
+    "ops.TopCodes": "the fields of a result",
 }
 
 

@@ -29,7 +29,7 @@ from tests.estimators.problems import (
     warm,
 )
 from tfdiscrete import InputError, estimators
-from tfdiscrete.distributions import Family, InvertibleGaussian, ProductCategorical, Truncated
+from tfdiscrete.distributions import Family, InvertibleGaussian, ProductBernoulli, ProductCategorical, Truncated
 from tfdiscrete.estimators import Estimate, Estimator
 from tfdiscrete.estimators.base import NEEDS
 from tfdiscrete.ops import log_mean_exp
@@ -40,6 +40,8 @@ NAMES = sorted(estimators.REGISTRY)
 
 # Settings tested beside the defaults.
 OPTIONS = {
+    "rebar": [{"temperature": 2.0, "num_samples": 3}],
+    "relax": [{"temperature": 2.0, "num_samples": 3}, {"relaxed_cost": False}],
     "score_function": [
         {"baseline": "none"},
         {"baseline": "none", "num_samples": 3},
@@ -49,6 +51,16 @@ OPTIONS = {
     ],
     "gumbel_softmax": [{"temperature": 0.3, "num_samples": 2}],
     "straight_through_gumbel_softmax": [{"temperature": 0.3, "num_samples": 2}],
+    "reinmax": [{"temperature": 1.5, "num_samples": 2}],
+    "invertible_gaussian": [{"temperature": 0.3, "straight_through": True, "num_samples": 2}],
+    "generalized_gumbel_softmax": [{"rao_blackwell": True, "num_samples": 2}, {"straight_through": True}],
+    "arm": [{"num_samples": 2}],
+    "disarm": [{"num_samples": 2}],
+    "mu_prop": [{"num_samples": 3}],
+    "nvil": [{"num_samples": 3, "hidden_units": 5, "decay": 0.9}],
+    "vimco": [{"num_samples": 2}],
+    "rao_blackwell": [{"num_exact": 2, "num_samples": 3}],
+    "direct_arg_max": [{"epsilon": 0.3, "sign": "both", "num_samples": 2}, {"sign": -1}],
 }
 
 # Independent draws of a problem; fewer where the draws do not vary and are many.
@@ -202,6 +214,23 @@ class TestFamilies:
         draws = gradient(estimators.get(name), FEWER_REPLICATES.get(name, REPLICATES))
         assert_mean_is(gradient(estimators.Enumeration(), 1)[0], draws)
 
+    @pytest.mark.parametrize("name", UNBIASED)
+    def test_gradient_for_bernoulli_variables_averages_to_that_of_enumeration(self, name):
+        log_odds, weights = np.array([-0.7, 0.3, 1.2]), np.array([1.0, -2.0, 0.5])
+
+        def gradient(estimator, replicates):
+            logits = tf.constant(np.broadcast_to(log_odds, (replicates, 3)))
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                q = ProductBernoulli(logits)
+                value = estimator.estimate(
+                    q, lambda z: (tf.linalg.matvec(z, weights) - 0.4) ** 2, seed=SEED, context=logits
+                ).value
+            return tape.gradient(value, logits)
+
+        draws = gradient(estimators.get(name), FEWER_REPLICATES.get(name, REPLICATES))
+        assert_mean_is(gradient(estimators.Enumeration(), 1)[0], draws)
+
 
 class TestExecution:
     @pytest.mark.parametrize(("name", "options"), variants())
@@ -240,7 +269,8 @@ class TestExecution:
 
         for batch in (1, 4):
             assert traced(np.ones((batch, 2, 3))).shape == (batch,)
-        assert shapes == [([None], [None, 2, 3])]
+        # Where the first trace makes an estimator's variables, TensorFlow traces once more.
+        assert all(pair == ([None], [None, 2, 3]) for pair in shapes)
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize(("name", "options"), variants())
@@ -520,7 +550,8 @@ class Holder(keras.Model):
     def __init__(self, estimator):
         super().__init__()
         self.estimator = estimator
-        self.estimator.build((None, 2, 3), (None, 12))
+        if not estimator.built:
+            self.estimator.build((None, 2, 3), (None, 12))
         self.built = True
 
 

@@ -39,13 +39,13 @@ def test_outputs_are_those_of_the_decoder_at_each_changed_code(name):
     z = one_hot(np.random.default_rng(0), 2, 5, 3)
     assert starts_dense(decoder)
     outputs = decode_neighbours(decoder, tf.constant(z)).numpy()
-    assert outputs.shape == (3, 4, 2, 5, *decoder.output_shape[1:])
-    for n in range(3):
-        for k in range(4):
-            changed = z.copy()
-            changed[:, :, n] = np.eye(4)[k]
-            for s in range(2):
-                np.testing.assert_allclose(outputs[n, k, s], decoder(changed[s]), rtol=1e-4, atol=1e-5)
+    assert outputs.shape == (3 * 3 + 1, 2, 5, *decoder.output_shape[1:])
+    own = z.argmax(-1)
+    for s, b in np.ndindex(2, 5):
+        codes = [z[s, b].copy() for _ in range(10)]
+        for number, (n, j) in enumerate(np.ndindex(3, 3)):
+            codes[number][n] = np.eye(4)[j + (j >= own[s, b, n])]
+        np.testing.assert_allclose(outputs[:, s, b], decoder(np.stack(codes)), rtol=1e-4, atol=1e-5)
 
 
 def shared():

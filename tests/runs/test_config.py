@@ -13,7 +13,7 @@ def test_it_survives_json():
     ("settings", "message"),
     [
         ({"dataset": "minst"}, "unknown dataset 'minst'. Did you mean 'mnist'"),
-        ({"estimator": "gumbel"}, r"unknown estimator 'gumbel'. Did you mean 'gumbel_softmax'\? Known: enumeration"),
+        ({"estimator": "gumbel"}, r"unknown estimator 'gumbel'. Did you mean 'gumbel_softmax'\? Known: arm"),
         ({"encoder": "mpl"}, "unknown encoder 'mpl'. Did you mean 'mlp'"),
         ({"temperature": 0.0}, r"temperature must be a positive finite number. Received: temperature=0.0"),
         ({"temperature": -1.0}, "Received: temperature=-1.0"),

@@ -6,6 +6,7 @@ from tfdiscrete.distributions.generalized_gumbel_softmax import GeneralizedGumbe
 from tfdiscrete.distributions.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.distributions.invertible_gaussian import InvertibleGaussian
 from tfdiscrete.distributions.match_prior import match_prior
+from tfdiscrete.distributions.product_bernoulli import ProductBernoulli
 from tfdiscrete.distributions.product_categorical import ProductCategorical
 from tfdiscrete.distributions.straight_through_one_hot import StraightThroughOneHot
 from tfdiscrete.distributions.truncated import Truncated
@@ -16,6 +17,7 @@ __all__ = [
     "GeneralizedGumbelSoftmax",
     "GumbelSoftmax",
     "InvertibleGaussian",
+    "ProductBernoulli",
     "ProductCategorical",
     "StraightThroughOneHot",
     "Truncated",

@@ -4,17 +4,52 @@ A new estimator is one new file and one line in `REGISTRY`; the contract suite t
 """
 
 from tfdiscrete.errors import InputError, unknown_name
+from tfdiscrete.estimators.arm import ARM
 from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.estimators.check import check
+from tfdiscrete.estimators.compare import Measurement, compare
+from tfdiscrete.estimators.direct_arg_max import DirectArgMax
+from tfdiscrete.estimators.disarm import DisARM
 from tfdiscrete.estimators.enumeration import Enumeration
+from tfdiscrete.estimators.generalized_gumbel_softmax import GeneralizedGumbelSoftmax
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
+from tfdiscrete.estimators.invertible_gaussian import InvertibleGaussian
+from tfdiscrete.estimators.mu_prop import MuProp
+from tfdiscrete.estimators.nvil import NVIL
+from tfdiscrete.estimators.pathwise import Pathwise
+from tfdiscrete.estimators.problems import Problem
+from tfdiscrete.estimators.rao_blackwell import RaoBlackwell
+from tfdiscrete.estimators.rebar import REBAR
+from tfdiscrete.estimators.reinmax import ReinMax
+from tfdiscrete.estimators.relax import RELAX
 from tfdiscrete.estimators.score_function import ScoreFunction
+from tfdiscrete.estimators.stochastic_rao_blackwell import StochasticRaoBlackwell
+from tfdiscrete.estimators.straight_through import StraightThrough
 from tfdiscrete.estimators.straight_through_gumbel_softmax import StraightThroughGumbelSoftmax
+from tfdiscrete.estimators.unordered_set import UnorderedSet
+from tfdiscrete.estimators.vimco import VIMCO
 
 REGISTRY: dict[str, type[Estimator]] = {
+    "arm": ARM,
+    "direct_arg_max": DirectArgMax,
+    "disarm": DisARM,
     "enumeration": Enumeration,
+    "generalized_gumbel_softmax": GeneralizedGumbelSoftmax,
     "gumbel_softmax": GumbelSoftmax,
+    "invertible_gaussian": InvertibleGaussian,
+    "mu_prop": MuProp,
+    "nvil": NVIL,
+    "pathwise": Pathwise,
+    "rao_blackwell": RaoBlackwell,
+    "rebar": REBAR,
+    "reinmax": ReinMax,
+    "relax": RELAX,
     "score_function": ScoreFunction,
+    "stochastic_rao_blackwell": StochasticRaoBlackwell,
+    "straight_through": StraightThrough,
     "straight_through_gumbel_softmax": StraightThroughGumbelSoftmax,
+    "unordered_set": UnorderedSet,
+    "vimco": VIMCO,
 }
 
 
@@ -43,13 +78,33 @@ def options_of(name: str) -> list[str]:
 
 
 __all__ = [
+    "ARM",
+    "NVIL",
+    "REBAR",
     "REGISTRY",
+    "RELAX",
+    "VIMCO",
+    "DirectArgMax",
+    "DisARM",
     "Enumeration",
     "Estimate",
     "Estimator",
+    "GeneralizedGumbelSoftmax",
     "GumbelSoftmax",
+    "InvertibleGaussian",
+    "Measurement",
+    "MuProp",
+    "Pathwise",
+    "Problem",
+    "RaoBlackwell",
+    "ReinMax",
     "ScoreFunction",
+    "StochasticRaoBlackwell",
+    "StraightThrough",
     "StraightThroughGumbelSoftmax",
+    "UnorderedSet",
+    "check",
+    "compare",
     "get",
     "options_of",
 ]

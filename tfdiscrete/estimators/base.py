@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfdiscrete.distributions import Family, is_family
 from tfdiscrete.errors import InputError, check_count
+from tfdiscrete.estimators.neighbours import join_own, other_codes
 from tfdiscrete.ops.counter import add_counter
 from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.temperature import temperature_at
@@ -63,8 +64,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
     unbiased: bool = False
     """Whether the expected gradient is exact, for every cost, every setting and every `reduce` that is supported."""
     needs: frozenset[str] = frozenset({"hard"})
-    """What is asked of the cost, among "hard" (values at outcomes), "relaxed" (at simplex points) and "gradient" (with
-    respect to z); and "context", if `estimate` must be given one."""
+    """What is asked of the cost, among "hard" (values at outcomes), "relaxed" (at simplex points, or real ones) and
+    "gradient" (with respect to z); and "context", if `estimate` must be given one."""
     takes: type = Family
     """The distributions that `estimate` takes: `Family` is any with a categorical view."""
     any_reduce: bool = False
@@ -104,7 +105,7 @@ class Estimator(keras.layers.Layer, abc.ABC):
             q: the distribution of z.
             cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; pure, with its noise drawn outside. It may return
                 an `Estimate` of that batch, of another stochastic layer below: its value is the cost, and its auxiliary
-                is added to that of the result.
+                is added to that of the result. `check` finds what is wrong with a cost.
             seed: int32 `[2]`, with the step and the replica already folded in (`ops.step_seed`).
             reduce: `[S, *batch]` to `[*batch]`. Estimators that support only the mean refuse another.
             context: what an input-dependent baseline reads, `[*batch, ...]`; ignored by the others.
@@ -193,11 +194,44 @@ class CheckedCost:
         if isinstance(result, Estimate):
             self.auxiliary = result.auxiliary if self.auxiliary is None else self.auxiliary
             result = result.value
-        expected = y.shape[: -self._event_rank]
+        return self._checked(
+            result,
+            y.shape[: y.shape.rank - self._event_rank],
+            lambda expected: (
+                f"the cost must map z of shape {self.decode(y).shape} to one value per sample and example, {expected}."
+            ),
+        )
+
+    def neighbours(self, y: tf.Tensor, costs: tf.Tensor | None = None) -> tf.Tensor:
+        """The cost of every code that differs from `y` in at most one variable, without a gradient.
+
+        A cost with an attribute `neighbours`, a callable of z with this result, is asked for it: one whose first
+        layer is linear need not compute that layer anew for each code. Any other is evaluated at the `N (K - 1)` other
+        codes, in one call.
+
+        Args:
+            y: one-hot, `[S, *batch, N, K]`.
+            costs: those of `y` itself, `[S, *batch]`, where they are known.
+
+        Returns:
+            `[S, *batch, N, K]`: entry `(n, k)` is the cost with variable `n` set to category `k`.
+        """
+        quick = getattr(self._cost, "neighbours", None)
+        if quick is not None:
+            return tf.stop_gradient(
+                self._checked(
+                    quick(self.decode(y)),
+                    y.shape,
+                    lambda expected: f"the cost's `neighbours` must give the costs of all codes near z, {expected}.",
+                )
+            )
+        own = self(y) if costs is None else costs
+        return tf.stop_gradient(join_own(self(other_codes(y)), own, y))
+
+    def _checked(self, result, expected, requirement: Callable[[tf.TensorShape], str]) -> tf.Tensor:
         if not tf.is_tensor(result) or not result.shape.is_compatible_with(expected):
             raise InputError(
-                f"the cost must map z of shape {self.decode(y).shape} to one value per sample and example, {expected}. "
-                f"Received: {result.shape if tf.is_tensor(result) else repr(result)}."
+                f"{requirement(expected)} Received: {result.shape if tf.is_tensor(result) else repr(result)}."
             )
         if tf.executing_eagerly() and bool(tf.reduce_any(tf.math.is_nan(result))):
             raise InputError(

@@ -1,9 +1,9 @@
-"""Tables and figures of the papers, each by one command: `tfdiscrete experiment NAME`, `tfdiscrete fit-pmf`."""
+"""Tables and figures of the papers, each by one command: `tfdiscrete experiment NAME`, `fit-pmf`, `gradients`."""
 
 from collections.abc import Callable
 
 from tfdiscrete.errors import unknown_name
-from tfdiscrete.experiments import binarized_mnist, estimator_table, fit_pmf
+from tfdiscrete.experiments import binarized_mnist, estimator_table, fit_pmf, gradients
 
 REGISTRY: dict[str, Callable] = {"binarized_mnist": binarized_mnist.run, "estimators": estimator_table.run}
 
@@ -19,4 +19,4 @@ def get(name: str) -> Callable:
     return REGISTRY[name]
 
 
-__all__ = ["REGISTRY", "binarized_mnist", "estimator_table", "fit_pmf", "get"]
+__all__ = ["REGISTRY", "binarized_mnist", "estimator_table", "fit_pmf", "get", "gradients"]

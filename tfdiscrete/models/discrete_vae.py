@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfdiscrete import estimators, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.errors import InputError, check_name, check_seed
+from tfdiscrete.estimators.neighbours import join_own
 from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
 from tfdiscrete.objectives import (
     KL_CHOICES,
@@ -216,11 +217,12 @@ class DiscreteVAE(keras.Model):
         def neighbours(z):
             parameters = decode_neighbours(self.decoder, z)
             log_prob = self.likelihood.log_prob(tf.cast(x, parameters.dtype), parameters)
-            log_prob = tf.reduce_sum(log_prob, axis=list(range(4, log_prob.shape.rank)))
-            return tf.transpose(log_prob, [2, 3, 0, 1])
+            log_prob = tf.reduce_sum(log_prob, axis=list(range(3, log_prob.shape.rank)))
+            others = tf.reshape(log_prob[:-1], tf.concat([[-1], tf.shape(log_prob)[2:]], axis=0))
+            return join_own(others, log_prob[-1], z)
 
         if starts_dense(self.decoder):
-            log_likelihood.neighbours = neighbours
+            log_likelihood.neighbours = neighbours  # type: ignore[attr-defined]
         return log_likelihood
 
     def call(self, inputs, training=False):

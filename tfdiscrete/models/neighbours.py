@@ -11,32 +11,37 @@ which replaces a product with all `N K` rows for each of the `N K` codes.
 import keras
 import tensorflow as tf
 
+from tfdiscrete.estimators.neighbours import other_categories
+
 
 def decode_neighbours(decoder: keras.Model, z: tf.Tensor) -> tf.Tensor:
-    """The decoder's output where each variable in turn takes each of its categories, the others as they are.
+    """The decoder's output at all codes that differ from z in one variable, and at z.
 
     Args:
         decoder: codes `[B, N, K]` to the likelihood's parameters, one that `starts_dense`.
         z: one-hot codes, `[S, B, N, K]`.
 
     Returns:
-        `[N, K, S, B, *parameters]`, without a gradient.
+        `[N (K - 1) + 1, S, B, *parameters]`, without a gradient: in the order of `estimators.neighbours`, z last.
     """
     dense, *rest = _layers_from_the_first_dense(decoder)
     latents, categories = z.shape[-2:]
-    # [N, K, H]; [S, B, H]; [N, S, B, H]
-    kernel = tf.reshape(tf.cast(dense.kernel, dense.compute_dtype), [latents, categories, dense.units])
-    code = tf.cast(z, kernel.dtype)
-    own = tf.einsum("sbnk,nkh->nsbh", code, kernel)
-    total = tf.reduce_sum(own, axis=0)
-    total = total if dense.bias is None else total + tf.cast(dense.bias, kernel.dtype)
-    hidden = (total - own)[:, tf.newaxis] + kernel[:, :, tf.newaxis, tf.newaxis]
-    leading = tf.shape(hidden)[:-1]
+    kernel = tf.cast(dense.kernel, dense.compute_dtype)
+    # Rows of the kernel, with the variables first: [N, S, B, H] and [N, K - 1, S, B, H].
+    first_rows = categories * tf.range(latents)
+    own_rows = tf.transpose(first_rows + tf.argmax(z, axis=-1, output_type=tf.int32), [2, 0, 1])
+    own = tf.gather(kernel, own_rows)
+    other = tf.gather(kernel, tf.transpose(first_rows + other_categories(z), [3, 0, 1, 2]))
+    at_z = tf.reduce_sum(own, axis=0) + (0.0 if dense.bias is None else tf.cast(dense.bias, kernel.dtype))
+    changed = (at_z - own)[:, tf.newaxis] + other
+    changed = tf.reshape(changed, tf.concat([[latents * (categories - 1)], tf.shape(at_z)], axis=0))
+    hidden = tf.concat([changed, at_z[tf.newaxis]], axis=0)
     output = dense.activation(tf.reshape(hidden, [-1, dense.units]))
     for layer in rest:
         output = layer(output)
-    output = tf.reshape(output, tf.concat([leading, tf.shape(output)[1:]], axis=0))
-    return tf.stop_gradient(tf.ensure_shape(output, [latents, categories, *z.shape[:2], *decoder.output_shape[1:]]))
+    output = tf.reshape(output, tf.concat([tf.shape(hidden)[:-1], tf.shape(output)[1:]], axis=0))
+    count = latents * (categories - 1) + 1
+    return tf.stop_gradient(tf.ensure_shape(output, [count, *z.shape[:2], *decoder.output_shape[1:]]))
 
 
 def starts_dense(decoder: keras.Model) -> bool:

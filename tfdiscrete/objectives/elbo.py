@@ -83,5 +83,5 @@ def _negated(log_likelihood):
         return -log_likelihood(z)
 
     if hasattr(log_likelihood, "neighbours"):
-        cost.neighbours = lambda z: -log_likelihood.neighbours(z)
+        cost.neighbours = lambda z: -log_likelihood.neighbours(z)  # type: ignore[attr-defined]
     return cost

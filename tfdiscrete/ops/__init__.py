@@ -17,10 +17,12 @@ from tfdiscrete.ops.simplex import (
     softmax_plus_plus_limit,
 )
 from tfdiscrete.ops.straight_through import reinmax, snap, step, straight_through, with_gradient_of
+from tfdiscrete.ops.top_codes import TopCodes, perturbed_top_codes, top_codes
 from tfdiscrete.ops.truncation import linear_transform, truncated_log_pmf
 
 __all__ = [
     "OrderedSample",
+    "TopCodes",
     "fold_in",
     "gaussian_argmax_log_probabilities",
     "gumbel_max",
@@ -38,6 +40,7 @@ __all__ = [
     "nearest_code",
     "normal",
     "perturb",
+    "perturbed_top_codes",
     "plackett_luce_log_prob",
     "posterior_gumbels",
     "reinmax",
@@ -50,6 +53,7 @@ __all__ = [
     "step",
     "step_seed",
     "straight_through",
+    "top_codes",
     "truncated_log_pmf",
     "uniform",
     "with_gradient_of",

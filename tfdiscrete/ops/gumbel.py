@@ -81,7 +81,7 @@ def posterior_gumbels(logits: tf.Tensor, one_hot: tf.Tensor, seed) -> tf.Tensor:
 
     The arg max of the result is exactly that of `one_hot`. For any finite logits the result is finite, and it is
     differentiable in them at fixed noise; the maximum itself does not depend on them. For `one_hot` drawn from the
-    logits' own law the result has the law of `perturb`. REBAR and RELAX relax it for their control variate.
+    logits' own law the result has the law of `perturb`.
 
     Example:
 

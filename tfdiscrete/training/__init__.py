@@ -3,6 +3,7 @@
 from tfdiscrete.training.annealing import ExponentialAnnealing
 from tfdiscrete.training.backup import EpochBackup, restore_backup
 from tfdiscrete.training.batches import ShuffledBatches
+from tfdiscrete.training.gradient_noise import GradientNoise
 from tfdiscrete.training.progress import EpochProgress
 from tfdiscrete.training.summaries import LatentSummaries
 
@@ -10,6 +11,7 @@ __all__ = [
     "EpochBackup",
     "EpochProgress",
     "ExponentialAnnealing",
+    "GradientNoise",
     "LatentSummaries",
     "ShuffledBatches",
     "restore_backup",

@@ -1,0 +1,170 @@
+"""A check of a cost function, alone or with an estimator, before anything is trained.
+
+A wrong cost seldom fails: noise drawn inside it, statistics over the samples, or a step that has no derivative give
+numbers too, and the gradient of something else.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete.distributions import is_family
+from tfdiscrete.errors import InputError
+from tfdiscrete.estimators.base import CheckedCost, Cost, Estimator
+from tfdiscrete.estimators.neighbours import other_codes
+from tfdiscrete.estimators.pathwise import Pathwise, reparameterized_sample
+
+# Parts of the largest cost: what rounding may change in one computation done twice, and in another order of its sums.
+_SAME, _REORDERED = 1e-6, {tf.float64: 1e-7, tf.float32: 1e-3, tf.bfloat16: 0.05, tf.float16: 0.05}
+_TEMPERATURE, _MOST_CODES = 0.5, 16
+
+
+def check(q, cost: Cost, estimator: str | Estimator | None = None, *, seed, context=None) -> None:
+    """Raises an `InputError` that names what a cost, or an estimator's need of it, does not meet.
+
+    The cost is evaluated a few times at samples of q: it must have one finite value for each sample and example, the
+    same each time, and each sample's own, whatever other samples come with it. Given an estimator, the cost must have
+    what the estimator needs, and one estimate is made. No state changes. Run it eagerly.
+
+    Example:
+
+        q = ProductCategorical(tf.zeros([5, 20, 10]))
+        check(q, lambda z: tf.reduce_sum(z[..., 0], axis=-1), "gumbel_softmax", seed=[0, 1])
+
+    Args:
+        q: the distribution of z.
+        cost: as for `Estimator.estimate`.
+        estimator: an estimator or its name; None to check the cost alone.
+        seed: int32 `[2]`.
+        context: as for `Estimator.estimate`.
+
+    Raises:
+        InputError: for the first thing found, with what would work.
+    """
+    from tfdiscrete.estimators import get
+
+    if not tf.executing_eagerly():
+        raise InputError("check looks at values: call it eagerly, outside of tf.function.")
+    if estimator is not None:
+        estimator = get(estimator)
+        estimator._check_distribution(q)
+    points = _points(q, estimator, seed)
+    checked = _checked(q, cost, estimator)
+    for kind, point in points.items():
+        _check_values(checked, point, kind, q)
+    if estimator is None:
+        return
+    if "gradient" in estimator.needs:
+        for kind in sorted(points.keys() & estimator.needs):
+            _check_gradient(checked, points[kind], kind, estimator, q)
+    if "hard" in points and hasattr(cost, "neighbours"):
+        _check_neighbours(checked, points["hard"][:1], q)
+    # By a copy, so that looking at an estimator does not build it.
+    type(estimator).from_config(estimator.get_config()).estimate(q, cost, seed=seed, context=context)
+
+
+def _points(q, estimator: Estimator | None, seed) -> dict[str, tf.Tensor]:
+    """Two samples of each kind at which the cost is to be evaluated, in the categorical view if there is one."""
+    if is_family(q):
+        points = {"hard": q.sample_one_hot(seed, 2)}
+        if estimator and "relaxed" in estimator.needs:
+            points["relaxed"] = tf.exp(q.relax(seed, 2, _TEMPERATURE))
+        return points
+    Pathwise()._check_distribution(q)
+    return {"relaxed": reparameterized_sample(q, seed, 2)}
+
+
+def _checked(q, cost: Cost, estimator: Estimator | None) -> CheckedCost:
+    if estimator is not None:
+        return estimator._checked(q, cost)
+    if not is_family(q):
+        return Pathwise()._checked(q, cost)
+    return CheckedCost(cost, lambda y: q.decode(tf.cast(y, q.dtype)), "check")
+
+
+def _check_values(checked: CheckedCost, point: tf.Tensor, kind: str, q) -> None:
+    try:
+        both, again = checked(point), checked(point)
+    except Exception as error:
+        # At outcomes it is the caller's error as it stands; elsewhere it is the estimator that asks for the values.
+        if kind == "hard":
+            raise
+        raise InputError(f"the cost fails at relaxed z. {_without_derivatives(q)} Received: {error}") from error
+    if not np.isfinite(both).all():
+        raise InputError(
+            f"the cost must be finite at {kind} z. Received: infinite at {np.isinf(both).sum()} of "
+            f"{both.numpy().size} places."
+        )
+    largest = np.abs(both).max()
+    change = np.abs(both - again).max()
+    if change > _SAME * largest:
+        raise InputError(
+            "the cost must give the same value for the same z: draw its noise outside, from a seed, and no dropout in "
+            f"it. Received: values of one z that differ by up to {change:.3g}."
+        )
+    alone = tf.concat([checked(point[:1]), checked(point[1:])], axis=0)
+    change = np.abs(both - alone).max()
+    if change > _REORDERED[q.dtype] * largest:
+        raise InputError(
+            "each sample's cost must depend on that sample alone: no mean over axis 0, no batch statistics, no noise "
+            f"of the shape of z. Received: values that differ by up to {change:.3g} between S=2 and S=1."
+        )
+
+
+def _check_gradient(checked: CheckedCost, point: tf.Tensor, kind: str, estimator: Estimator, q) -> None:
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        costs = checked(point)
+    gradient = tape.gradient(costs, point)
+    needs = f"{type(estimator).__name__} needs the cost's gradient with respect to {kind} z."
+    if gradient is None or (not np.any(gradient) and np.any(costs[0] != costs[1])):
+        raise InputError(
+            f"{needs} {_without_derivatives(q)} Received: {'none' if gradient is None else '0 everywhere'}, though the "
+            "cost varies: is there an arg max, a rounding, a comparison or a stop_gradient in it?"
+        )
+    gradient = tf.cast(gradient, tf.float64)
+    if not np.isfinite(gradient).all():
+        bad = np.count_nonzero(~np.isfinite(gradient))
+        raise InputError(
+            f"{needs} {_without_derivatives(q)} Received: a gradient that is not finite at {bad} of "
+            f"{gradient.numpy().size} places."
+        )
+
+
+def _check_neighbours(checked: CheckedCost, y: tf.Tensor, q) -> None:
+    """That the cost's own `neighbours` are what it says of these codes, for a few of them."""
+    table = checked.neighbours(y)
+    # y itself first; of a code that differs from it in variable n, entry n is the one to compare.
+    codes = tf.concat([y, other_codes(y)], axis=0)
+    variables = np.concatenate([[0], np.repeat(np.arange(y.shape[-2]), y.shape[-1] - 1)])
+    some = np.unique(np.linspace(0, len(variables) - 1, _MOST_CODES).astype(int))
+    codes, variables = tf.gather(codes, some), variables[some]
+    listed = tf.stack(
+        [
+            tf.reduce_sum(table[0, ..., n, :] * tf.cast(code[..., n, :], table.dtype), axis=-1)
+            for n, code in zip(variables, codes, strict=True)
+        ]
+    )
+    costs = checked(codes)
+    change = np.abs(costs - tf.cast(listed, costs.dtype)).max()
+    if change > _REORDERED[q.dtype] * np.abs(costs).max():
+        raise InputError(
+            "the cost's `neighbours` must give the costs themselves, entry (n, k) that of z with variable n set to "
+            f"category k. Received: entries that differ from them by up to {change:.3g}."
+        )
+
+
+def _without_derivatives(q) -> str:
+    from tfdiscrete.estimators import REGISTRY
+
+    if not is_family(q):
+        return "No estimator of continuous variables does without."
+    names = [name for name, cls in REGISTRY.items() if cls.needs == {"hard"} and _takes(cls(), q)]
+    return f"Values at outcomes alone are enough for {', '.join(names)}."
+
+
+def _takes(estimator: Estimator, q) -> bool:
+    try:
+        estimator._check_distribution(q)
+    except InputError:
+        return False
+    return True

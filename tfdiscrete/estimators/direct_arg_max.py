@@ -1,0 +1,93 @@
+"""Direct optimization through the arg max.
+
+    z(phi) = arg max_k (phi_k + G_k),    phi = log pi
+
+    grad E[f(z)] = lim_{epsilon -> 0} (1 / epsilon) (E[z(phi + epsilon f)] - E[z(phi)])    with respect to phi
+
+f is the cost to be minimised, so that epsilon > 0 perturbs towards higher cost. Both arg max share their noise: most
+of the time they agree, and the difference is 0.
+
+Of N variables, each is scored with the others fixed at the sample: f_n(k) = f(z_1, .., e_k, .., z_N), and variable n
+has (1 / epsilon) (z_n(phi_n + epsilon f_n) - z_n(phi_n)). As a way to find the joint arg max this is approximate; as a
+gradient it is not, in the limit. z_{-n}, and with it f_n, does not depend on the noise G_n, so that given z_{-n}
+
+    E[z_n(phi_n + epsilon f_n) - z_n(phi_n)] / epsilon = (softmax(phi_n + epsilon f_n) - softmax(phi_n)) / epsilon
+
+which goes to J(pi_n) f_n, J(p) = diag(p) - p p^T: the gradient of sum_k pi_{nk} f_n(k) with respect to phi_n. Its mean
+over z_{-n} is the gradient of E[f(z)], since pi_n stands in that sum alone.
+
+Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimization through arg max for Discrete
+Variational Auto-Encoder", arXiv 1806.02867.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete.errors import InputError
+from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.ops import gumbel_max, perturb, with_gradient_of
+from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.temperature import (
+    Temperature,
+    check_temperature,
+    deserialize_temperature,
+    serialize_temperature,
+)
+
+SIGNS = (1, -1, "both")
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
+class DirectArgMax(Estimator):
+    """The difference between the arg max with the costs added to the perturbed logits and the one without them.
+
+    Approximates: grad E_q[f(z)] by a difference quotient of step epsilon.
+    With: Gumbel-max samples and the costs of all codes that differ from them in one variable.
+    Requires: f at hard z; nothing of its gradient with respect to z. A cost with an attribute `neighbours` is asked
+    for those codes' costs at once (see `CheckedCost.neighbours`).
+    Returns: as `sample`, one-hot z, decoded; `value` is an unbiased estimate of E_q[f(z)].
+
+    Bias: of order epsilon, with `sign="both"` of its square; it vanishes as epsilon goes to 0, for any N.
+    Variance: grows as 1 / epsilon, since the gradient is either 0 or 1 / epsilon times a difference of codes.
+    Evaluations of f: `S (1 + N (K - 1))`, of which `S` with gradient for what f closes over.
+
+    Args:
+        epsilon: a positive number, or a schedule of the number of `update` calls. Its unit is 1 / f.
+        sign: 1 perturbs towards higher cost, -1 towards lower, and "both" takes the mean of the two.
+        num_samples: samples for each example.
+
+    Raises:
+        InputError: for an `epsilon` that is not positive, or another sign.
+    """
+
+    needs = frozenset({"hard"})
+    annealed = "epsilon"
+
+    def __init__(self, epsilon: Temperature = 1.0, sign: int | str = 1, num_samples: int = 1, **kwargs):
+        super().__init__(num_samples=num_samples, **kwargs)
+        self.epsilon = check_temperature(deserialize_temperature(epsilon), name="epsilon")
+        if isinstance(sign, bool) or sign not in SIGNS:
+            raise InputError(f"sign must be 1, -1 or 'both'. Received: sign={sign!r}.")
+        self.sign = sign
+
+    def _estimate(self, q, cost, seed, reduce, context):
+        logits = widen(q.logits)
+        perturbed = perturb(logits, self.num_samples, seed)
+        y = gumbel_max(perturbed)
+        costs = cost(y)
+        scores = tf.cast(self.annealed_value(), costs.dtype) * cost.neighbours(y, costs)
+        gradient = tf.stop_gradient(self._difference(perturbed, tf.cast(scores, perturbed.dtype), y))
+        gradient /= tf.cast(self.annealed_value(), gradient.dtype)
+        surrogate = tf.reduce_sum(gradient * with_gradient_of(logits), axis=[-2, -1])
+        value = reduce(costs) + reduce(tf.cast(surrogate, costs.dtype))
+        return Estimate(value, cost.decode(y), tf.zeros([], value.dtype))
+
+    def _difference(self, perturbed, scores, y) -> tf.Tensor:
+        """The difference of one-hot codes, per unit of the scores."""
+        if self.sign == "both":
+            return (gumbel_max(perturbed + scores) - gumbel_max(perturbed - scores)) / 2.0
+        sign = float(self.sign)
+        return sign * (gumbel_max(perturbed + sign * scores) - y)
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": serialize_temperature(self.epsilon), "sign": self.sign}
