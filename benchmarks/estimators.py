@@ -10,8 +10,8 @@ beside
 whose parts are timed alone and compiled alike, in turn, in one process: t_encoder the encoder's forward and backward
 pass, the KL and Adam's update of all weights; t_f one evaluation of the cost f for the batch (decoder and likelihood);
 t_grad_f what its backward pass adds, with respect to the decoder's weights and z. n_f and n_g, evaluations and backward
-passes for each example, are counted while the step is traced. REBAR and RELAX differentiate gradients of f: that counts
-as two backward passes more for each of their two relaxed evaluations (through the backward and the forward part).
+passes for each example, are counted while the step is traced; that REBAR and RELAX differentiate the gradient of f once
+more is not counted.
 """
 
 import argparse
@@ -29,9 +29,10 @@ SIZES = ((20, 10), (20, 2))
 OPTIONS = {
     "score_function": {"num_samples": 2},
     "vimco": {"num_samples": 5},
+    "rao_blackwell": {"num_exact": 3},
+    "stochastic_rao_blackwell": {"num_samples": 4},
     "unordered_set": {"num_samples": 4},
 }
-SECOND_ORDER = {"rebar": 4, "relax": 4}
 
 
 class Counter:
@@ -62,7 +63,7 @@ class Counter:
             neighbours = getattr(function, "neighbours", None)
 
             def count(z):
-                self.forward += z.shape[0] * z.shape[-2] * z.shape[-1]
+                self.forward += z.shape[0] * (z.shape[-2] * (z.shape[-1] - 1) + 1)
                 return neighbours(z)
 
             if neighbours is not None:
@@ -165,7 +166,7 @@ def measure(size, names, rounds: int, calls: int) -> list[dict]:
     seconds = medians(contenders, rounds, calls)
     rows = []
     for name, counter in counters.items():
-        n_f, n_g = counter.forward, counter.backward + SECOND_ORDER.get(name, 0)
+        n_f, n_g = counter.forward, counter.backward
         ratios = [
             step / (encoder + n_f * f + n_g * max(both - f, 0.0))
             for step, encoder, f, both in zip(

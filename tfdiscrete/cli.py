@@ -379,6 +379,8 @@ def _gradients(parsed):
         seed=parsed.seed,
     )
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=130)  # the longest names in one line, in a file too
     for table in gradients.tables(result):
         console.print(table)
     for path in result.paths:

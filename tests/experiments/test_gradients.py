@@ -40,7 +40,7 @@ def rows_of(path):
 def test_the_command_writes_tables_and_pictures_and_says_so(small):
     out, printed = small
     pictures = {"bit.png", "multinomial.png", "multinomial-curves.png", "trade-off.png"}
-    assert {path.name for path in out.iterdir()} == {"gradients.csv", "optimization.csv", *pictures}
+    assert {path.name for path in out.iterdir()} == {"gradients.csv", "optimization.csv", "settings.json", *pictures}
     assert all(f"wrote {path}" in printed for path in out.iterdir())
     assert printed.splitlines()[-1].startswith(f"look at the pictures in {out}; ")
     for name in pictures:

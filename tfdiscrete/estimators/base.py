@@ -151,8 +151,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
     def _check_distribution(self, q) -> None:
         """Raises `InputError` for a distribution that the estimator does not take."""
         if not (is_family(q) if self.takes is Family else isinstance(q, self.takes)):
-            known = "a Family such as ProductCategorical or Truncated" if self.takes is Family else self.takes.__name__
-            raise InputError(f"{type(self).__name__} takes {known}. Received: {q!r}.")
+            known = "Family, such as ProductCategorical or Truncated" if self.takes is Family else self.takes.__name__
+            raise InputError(f"{type(self).__name__} takes a distributions.{known}. Received: {q!r}.")
         if is_family(q) and not (q.logits_shape[-1] or 0) >= 2:
             raise InputError(
                 f"{type(self).__name__} needs variables of at least 2 categories, a static number: with one there is "

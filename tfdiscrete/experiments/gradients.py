@@ -46,6 +46,7 @@ from tfdiscrete.estimators.compare import (
 from tfdiscrete.estimators.problems import Problem
 from tfdiscrete.ops import fold_in, seed_of
 from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs.folder import versions, write_json
 from tfdiscrete.training.pictures import save_figure
 
 PROBLEMS = ("bit", "poisson", "binomial", "multinomial", "negative_binomial", "vae_layer")
@@ -138,7 +139,8 @@ def run(
         chosen: names of built-in problems, or problems.
         estimators: instances, or names, with options such as "direct_arg_max:epsilon=0.1,sign=both"; by default
             `default_estimators`.
-        out: the folder of `gradients.csv`, `optimization.csv` and the pictures; made if it is not there.
+        out: the folder of `gradients.csv`, `optimization.csv`, the pictures and `settings.json`, which has the seed and
+            the versions too; made if it is not there.
         draws: gradients drawn for a measurement.
         steps: of the optimization of synthetic problems; 0 leaves it out.
         learning_rate: Adam's, in it.
@@ -192,7 +194,16 @@ def run(
     tables = [write_rows([row._asdict() for row in measurements], out / "gradients.csv")]
     if curves:
         tables.append(write_rows([summary(one) for one in curves], out / "optimization.csv"))
-    return Result(measurements, curves, tables + paths)
+    settings = {
+        "problems": [problem.name for problem in measured],
+        "estimators": list(contestants),
+        "draws": draws,
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    write_json(out / "settings.json", {"settings": settings, "versions": versions()})
+    return Result(measurements, curves, [*tables, *paths, out / "settings.json"])
 
 
 def default_estimators() -> list[str | Estimator]:
@@ -311,14 +322,16 @@ def measurements_figure(problem: Problem, rows: Sequence[Measurement]) -> Figure
     norm = rows[0].gradient_norm
     floor = 1e-6
     for y, row in enumerate(rows):
-        colour = "C3" if row.biased else "C0"
+        colour, marker = {True: ("C3", "o"), False: ("C0", "o"), None: ("0.3", "x")}[row.biased]
         bias, error = max(row.bias / norm, floor), max(row.bias_error / norm, floor)
         left.plot([floor / 3, error], [y, y], color="0.8", linewidth=5, solid_capstyle="butt")
-        left.plot(bias, y, "o", color=colour, fillstyle="full" if row.biased else "none", markersize=6)
+        left.plot(bias, y, marker, color=colour, fillstyle="full" if row.biased else "none", markersize=6)
         middle.plot(max(row.variance / norm**2, floor), y, "o", color=colour, markersize=6)
         right.plot(row.evaluations, y, "o", color="0.3", markersize=5)
     left.plot([], [], "o", color="C3", label="biased")
     left.plot([], [], "o", color="C0", fillstyle="none", label="within noise")
+    if any(row.biased is None for row in rows):
+        left.plot([], [], "x", color="0.3", label="all draws alike: unknown")
     left.plot([], [], color="0.8", linewidth=5, label="noise of the measurement")
     left.set_yticks(range(len(rows)), [row.estimator for row in rows], fontsize=8)
     left.set(xlabel="bias / norm of the gradient (1e-6 or less)", xscale="log", xlim=(floor / 3, None))
@@ -332,7 +345,7 @@ def measurements_figure(problem: Problem, rows: Sequence[Measurement]) -> Figure
     for axes in (left, middle, right):
         axes.grid(axis="both", color="0.92")
         axes.set_axisbelow(True)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(f"{problem.name.replace('_', ' ')}: {problem.description}", fontsize=10)
     return figure
 

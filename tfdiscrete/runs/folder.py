@@ -114,8 +114,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Writes the settings, and the versions that they ran with."""
-        versions = {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-        write_json(self._config, {"config": config.to_json(), "versions": versions})
+        write_json(self._config, {"config": config.to_json(), "versions": versions()})
 
     def read_config(self) -> RunConfig:
         """The settings; raises `InputError` where they cannot be read."""
@@ -169,6 +168,11 @@ def next_free_folder(parent: Path, name: str) -> Path:
     while (parent / f"{name}-{number:04d}").exists():
         number += 1
     return parent / f"{name}-{number:04d}"
+
+
+def versions() -> dict[str, str]:
+    """Those of Python and of the packages that a figure may depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def write_json(path: Path, value: dict) -> None:
