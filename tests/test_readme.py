@@ -22,9 +22,9 @@ def test_a_python_block_runs_and_prints_what_is_shown(code, output, tmp_path):
     assert ran.stdout == output
 
 
-def test_there_are_four_python_blocks_of_which_three_print():
-    assert len(BLOCKS) == 4
-    assert sum(bool(output) for _, output in BLOCKS) == 3
+def test_there_are_five_python_blocks_of_which_four_print():
+    assert len(BLOCKS) == 5
+    assert sum(bool(output) for _, output in BLOCKS) == 4
 
 
 def test_every_command_shown_exists():

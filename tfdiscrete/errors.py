@@ -48,6 +48,13 @@ def check_non_negative(name: str, value: float) -> float:
     return value if isinstance(value, int) else float(value)
 
 
+def check_bool(name: str, value: bool) -> bool:
+    """Returns `value` if it is True or False; raises `InputError` otherwise, of texts and numbers too."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False. Received: {name}={value!r}.")
+    return value
+
+
 def check_count(name: str, value: int, minimum: int = 1, maximum: int = 2**31 - 1) -> int:
     """Returns `value`, a Python integer, if it is from `minimum` to `maximum`; raises `InputError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not minimum <= value <= maximum:

@@ -160,9 +160,9 @@ def test_too_large_a_space_is_found():
 @pytest.mark.parametrize(
     ("q", "name", "message"),
     [
-        (GAUSSIAN, "score_function", "ScoreFunction takes a Family"),
+        (GAUSSIAN, "score_function", "ScoreFunction takes a distributions.Family"),
         (Q, "pathwise", "Pathwise takes a Gaussian"),
-        (Q, "invertible_gaussian", "InvertibleGaussian takes InvertibleGaussian"),
+        (Q, "invertible_gaussian", "InvertibleGaussian takes a distributions.InvertibleGaussian"),
         (tfd.Gamma(1.0, 1.0), None, "Pathwise takes a Gaussian"),
         (None, None, "Pathwise takes a Gaussian"),
     ],
@@ -206,3 +206,12 @@ def test_names_and_classes_are_checked_as_get_does():
 def test_it_is_refused_inside_a_traced_function():
     with pytest.raises(InputError, match="call it eagerly, outside of tf.function"):
         tf.function(lambda: check(Q, sound, seed=SEED))()
+
+
+def test_a_cost_normalized_over_the_batch_is_found():
+    def cost(z):
+        total = sound(z)
+        return (total - tf.reduce_mean(total, axis=1, keepdims=True)) ** 2
+
+    with pytest.raises(InputError, match="each example's cost must depend on that example's z alone"):
+        check(Q, cost, seed=SEED)

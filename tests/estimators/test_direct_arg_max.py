@@ -161,3 +161,21 @@ def test_evaluations_are_the_sample_and_every_other_code_of_one_variable():
 def test_another_sign_is_refused(sign):
     with pytest.raises(InputError, match="sign must be 1, -1 or 'both'. Received: sign="):
         DirectArgMax(sign=sign)
+
+
+@pytest.mark.parametrize("sign", [1, -1, "both"])
+def test_a_constant_added_to_the_cost_changes_no_gradient_even_in_float32(sign):
+    logits = tf.constant(np.random.default_rng(0).normal(size=(50, 2, 3)), tf.float32)
+    values = tf.constant(np.random.default_rng(1).integers(-8, 8, size=(2, 3)), tf.float32)
+
+    def gradient(offset):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            q = ProductCategorical(logits)
+            estimator = DirectArgMax(epsilon=0.1, sign=sign)
+            cost = lambda z: tf.reduce_sum(z * values, axis=[-2, -1]) + offset  # noqa: E731
+            value = estimator.estimate(q, cost, seed=[0, 1]).value
+        return tape.gradient(value, logits)
+
+    assert np.abs(gradient(0.0)).max() > 0
+    np.testing.assert_array_equal(gradient(0.0), gradient(2.0**23))

@@ -99,5 +99,7 @@ def test_needs_are_those_of_where_the_cost_is_evaluated():
 
 
 def test_another_family_is_refused():
-    with pytest.raises(InputError, match="InvertibleGaussian takes InvertibleGaussian. Received: .*ProductCategorical"):
+    with pytest.raises(
+        InputError, match="InvertibleGaussian takes a distributions.InvertibleGaussian. Received: .*ProductCategorical"
+    ):
         InvertibleGaussian().estimate(ProductCategorical(tf.zeros([4, 2, 3])), cost, seed=SEED)

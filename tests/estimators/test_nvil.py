@@ -200,7 +200,8 @@ def test_context_of_any_rank_is_read_as_one_row_per_example():
     np.testing.assert_array_equal(*gradients)
 
 
-def test_two_replicas_have_equal_moments_those_of_the_whole_batch():
+@pytest.mark.parametrize("first", [3, 4, 6], ids="first replica has {} of 6".format)
+def test_two_replicas_have_equal_moments_those_of_the_whole_batch(first):
     alone = NVIL(decay=DECAY)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
     with strategy.scope():
@@ -211,7 +212,8 @@ def test_two_replicas_have_equal_moments_those_of_the_whole_batch():
     def step(costs):
         def of_replica():
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            mirrored.update(estimate_of(costs[3 * replica : 3 * replica + 3]))
+            start, end = replica * first, first + replica * (6 - first)
+            mirrored.update(estimate_of(costs[start:end]))
 
         strategy.run(of_replica)
 
@@ -261,3 +263,36 @@ def test_a_context_of_another_size_than_built_is_refused():
     estimator.build((None, 2, 3), (None, 4))
     with pytest.raises(InputError, match="the 4 numbers per example with which NVIL was built. Received: 3, of a"):
         draw(estimator, context=CONTEXT[:, :3])
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_costs_that_are_not_finite_leave_no_trace_in_the_moments(bad):
+    clean, soiled = NVIL(decay=DECAY), NVIL(decay=DECAY)
+    for costs in ([1.0, 4.0], [2.0, 3.0, 7.0]):
+        clean.update(Estimate(tf.constant(costs), None, None))
+        soiled.update(Estimate(tf.constant([bad, *costs]), None, None))
+    for name in ("running_cost", "running_variance"):
+        np.testing.assert_allclose(getattr(soiled, name), getattr(clean, name), rtol=1e-6)
+
+
+def test_a_batch_without_examples_changes_no_moment_and_has_a_finite_auxiliary():
+    estimator, q = NVIL(decay=DECAY), ProductCategorical(tf.zeros([0, 2, 3]))
+    estimator.update(Estimate(tf.constant([1.0, 4.0]), None, None))
+    before = float(estimator.running_cost), float(estimator.running_variance)
+    estimate = estimator.estimate(q, lambda z: tf.reduce_sum(z, axis=[-2, -1]), seed=[0, 1], context=tf.zeros([0, 4]))
+    estimator.update(estimate)
+    assert float(estimate.auxiliary) == 0.0
+    assert (float(estimator.running_cost), float(estimator.running_variance)) == before
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 5)])
+def test_a_context_of_another_batch_is_refused(shape):
+    q = ProductCategorical(tf.zeros([5, 2, 3]))
+    with pytest.raises(InputError, match=r"a row for each example.* Received: context of shape"):
+        NVIL().estimate(q, lambda z: tf.reduce_sum(z, axis=[-2, -1]), seed=[0, 1], context=tf.zeros(shape))
+
+
+@pytest.mark.parametrize("normalize", ["False", 0, None])
+def test_normalize_must_be_true_or_false(normalize):
+    with pytest.raises(InputError, match="normalize must be True or False. Received: normalize="):
+        NVIL(normalize=normalize)

@@ -14,7 +14,8 @@ from tfdiscrete.estimators import Enumeration, Estimate, Estimator, GumbelSoftma
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.objectives import Categorical, Gaussian, likelihoods
 
-ESTIMATORS = sorted(estimators.REGISTRY)
+# One of each kind: what holds for all of the registry is in test_every_estimator.py.
+ESTIMATORS = ["enumeration", "gumbel_softmax", "rebar", "score_function", "straight_through_gumbel_softmax"]
 LIKELIHOODS = sorted(likelihoods.REGISTRY)
 PIXELS, LATENTS, CATEGORIES = 8, 2, 3
 DESCRIBED = {  # what the tests' names call a likelihood
@@ -349,6 +350,22 @@ class TestEstimatorsOwnVariables:
                 getattr(vae, network).get_weights(), getattr(reference, network).get_weights(), strict=True
             ):
                 np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+    def test_two_replicas_train_them_as_one_device_does(self):
+        strategy = tf.distribute.MirroredStrategy(
+            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+        )
+        with strategy.scope():
+            vae = make_vae(estimator=self.Learner(), optimizer=keras.optimizers.SGD(0.1))
+        fit(vae, bits(10), batch_size=10)
+        own, _ = strategy.experimental_local_results(vae.estimator.own.value)
+        assert float(own) == pytest.approx(1.0 - 0.1 * 2 * (1.0 - 3.0))
+
+    def test_a_loss_scale_does_not_reach_them(self):
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=8.0)
+        vae = make_vae(estimator=self.Learner(), optimizer=optimizer)
+        fit(vae, bits(10))
+        assert float(vae.estimator.own) == pytest.approx(1.0 - 0.1 * 2 * (1.0 - 3.0))
 
     def test_so_they_are_where_the_first_batch_builds_the_model(self):
         vae = DiscreteVAE(SubclassedEncoder(), SubclassedDecoder(), estimator=self.Learner(), seed=3)

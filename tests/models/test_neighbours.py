@@ -82,8 +82,21 @@ class Doubled(layers.Dense):
         lambda: decoder_of(layers.Flatten(), Doubled(6)),
         lambda: decoder_of(layers.Dense(6), layers.Flatten()),
         lambda: decoder_of(layers.Flatten(), layers.BatchNormalization(), layers.Dense(6)),
+        lambda: decoder_of(layers.Flatten(), layers.Dense(5), layers.BatchNormalization(), layers.Dense(6)),
+        lambda: decoder_of(layers.Flatten(), layers.Dense(5), layers.Dropout(0.5), layers.Dense(6)),
+        lambda: decoder_of(layers.Flatten(data_format="channels_first"), layers.Dense(6)),
     ],
-    ids=["shared", "branched", "subclassed", "another dense", "dense in rows", "normalized first"],
+    ids=[
+        "shared",
+        "branched",
+        "subclassed",
+        "another dense",
+        "dense in rows",
+        "normalized first",
+        "normalized",
+        "dropout",
+        "transposed",
+    ],
 )
 def test_other_decoders_have_no_such_shortcut(make):
     assert not starts_dense(make())

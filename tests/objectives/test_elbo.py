@@ -8,7 +8,8 @@ from tfdiscrete.estimators import Enumeration, GumbelSoftmax
 from tfdiscrete.objectives import KL_CHOICES, negative_elbo
 
 SEED = [1, 2]
-NAMES = sorted(estimators.REGISTRY)
+# One of each kind: what holds for all of the registry is in tests/estimators/test_contract.py.
+NAMES = ["enumeration", "gumbel_softmax", "rebar", "score_function", "straight_through_gumbel_softmax"]
 UNBIASED = [name for name in NAMES if estimators.REGISTRY[name].unbiased]
 
 

@@ -55,3 +55,6 @@ def test_estimator_options_are_numbers_truth_values_and_names():
     config = RunConfig(estimator="score_function", estimator_options="num_samples=4, baseline=none,decay=0.5")
     assert config.parsed_estimator_options() == {"num_samples": 4, "baseline": "none", "decay": 0.5}
     assert RunConfig().parsed_estimator_options() == {}
+    for text, value in {"True": True, "true": True, "False": False, "false": False}.items():
+        config = RunConfig(estimator="nvil", estimator_options=f"normalize={text}")
+        assert config.parsed_estimator_options() == {"normalize": value}

@@ -46,6 +46,11 @@ def mean_over_samples(costs: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(costs, axis=0)
 
 
+def mean_of_examples(tensor: tf.Tensor) -> tf.Tensor:
+    """The mean of all entries, `[]`; 0 of none, as on a replica whose share of a batch is empty."""
+    return tf.math.divide_no_nan(tf.reduce_sum(tensor), tf.cast(tf.size(tensor), tensor.dtype))
+
+
 def log_mass(log_pi: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """The log probability of codes, one-hot `y` `[S, *batch, N, K]`, under `log_pi` `[*batch, N, K]`: `[S, *batch]`."""
     return tf.reduce_sum(tf.cast(y, log_pi.dtype) * log_pi, axis=[-2, -1])
@@ -103,9 +108,10 @@ class Estimator(keras.layers.Layer, abc.ABC):
 
         Args:
             q: the distribution of z.
-            cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; pure, with its noise drawn outside. It may return
-                an `Estimate` of that batch, of another stochastic layer below: its value is the cost, and its auxiliary
-                is added to that of the result. `check` finds what is wrong with a cost.
+            cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; finite, and pure, with its noise drawn outside;
+                `check` finds what is wrong with one. It may return an `Estimate` of that batch, of another stochastic
+                layer below: its value is the cost, and its auxiliary is added to that of the result. That layer's
+                `update` is left to the caller.
             seed: int32 `[2]`, with the step and the replica already folded in (`ops.step_seed`).
             reduce: `[S, *batch]` to `[*batch]`. Estimators that support only the mean refuse another.
             context: what an input-dependent baseline reads, `[*batch, ...]`; ignored by the others.

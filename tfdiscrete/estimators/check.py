@@ -108,6 +108,23 @@ def _check_values(checked: CheckedCost, point: tf.Tensor, kind: str, q) -> None:
             "each sample's cost must depend on that sample alone: no mean over axis 0, no batch statistics, no noise "
             f"of the shape of z. Received: values that differ by up to {change:.3g} between S=2 and S=1."
         )
+    _check_examples(checked, point, both, q)
+
+
+def _check_examples(checked: CheckedCost, point: tf.Tensor, both: tf.Tensor, q) -> None:
+    """That an example's cost is the same whatever the codes of the other examples are."""
+    batch_rank = both.shape.rank - 1
+    if batch_rank == 0 or both.shape[1] == 1:
+        return
+    # The two samples change places in every second example of the batch's first dimension.
+    swapped = tf.reshape(tf.range(both.shape[1]) % 2 == 1, [1, -1, *[1] * (point.shape.rank - 2)])
+    mixed = checked(tf.where(swapped, tf.reverse(point, [0]), point))
+    change = np.abs(both[:, ::2] - mixed[:, ::2]).max()
+    if change > _REORDERED[q.dtype] * np.abs(both).max():
+        raise InputError(
+            "each example's cost must depend on that example's z alone: no mean or normalization over the batch, as of "
+            f"BatchNormalization in training. Received: values that change by up to {change:.3g} with the others' z."
+        )
 
 
 def _check_gradient(checked: CheckedCost, point: tf.Tensor, kind: str, estimator: Estimator, q) -> None:
@@ -118,8 +135,8 @@ def _check_gradient(checked: CheckedCost, point: tf.Tensor, kind: str, estimator
     needs = f"{type(estimator).__name__} needs the cost's gradient with respect to {kind} z."
     if gradient is None or (not np.any(gradient) and np.any(costs[0] != costs[1])):
         raise InputError(
-            f"{needs} {_without_derivatives(q)} Received: {'none' if gradient is None else '0 everywhere'}, though the "
-            "cost varies: is there an arg max, a rounding, a comparison or a stop_gradient in it?"
+            f"{needs} {_without_derivatives(q)} Received: {'none' if gradient is None else '0 everywhere'}: is there "
+            "an arg max, a rounding, a comparison or a stop_gradient in the cost, or does it not depend on z?"
         )
     gradient = tf.cast(gradient, tf.float64)
     if not np.isfinite(gradient).all():

@@ -75,8 +75,10 @@ class DirectArgMax(Estimator):
         perturbed = perturb(logits, self.num_samples, seed)
         y = gumbel_max(perturbed)
         costs = cost(y)
-        scores = tf.cast(self.annealed_value(), costs.dtype) * cost.neighbours(y, costs)
-        gradient = tf.stop_gradient(self._difference(perturbed, tf.cast(scores, perturbed.dtype), y))
+        # The arg max does not see a shift of the costs, but float32 loses the logits beside a large one.
+        rise = cost.neighbours(y, costs) - tf.stop_gradient(costs)[..., tf.newaxis, tf.newaxis]
+        scores = tf.cast(self.annealed_value(), costs.dtype) * rise
+        gradient = self._difference(perturbed, tf.cast(scores, perturbed.dtype), y)
         gradient /= tf.cast(self.annealed_value(), gradient.dtype)
         surrogate = tf.reduce_sum(gradient * with_gradient_of(logits), axis=[-2, -1])
         value = reduce(costs) + reduce(tf.cast(surrogate, costs.dtype))

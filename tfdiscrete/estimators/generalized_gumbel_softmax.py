@@ -15,6 +15,7 @@ Gradients for Discrete Distributions", arXiv 1810.04777.
 import keras
 import tensorflow as tf
 
+from tfdiscrete.errors import check_bool
 from tfdiscrete.estimators.base import Estimate
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb, straight_through, with_gradient_of
@@ -63,8 +64,8 @@ class GeneralizedGumbelSoftmax(GumbelSoftmax):
         **kwargs,
     ):
         super().__init__(temperature, num_samples, **kwargs)
-        self.straight_through = straight_through
-        self.rao_blackwell = rao_blackwell
+        self.straight_through = check_bool("straight_through", straight_through)
+        self.rao_blackwell = check_bool("rao_blackwell", rao_blackwell)
         if straight_through:
             self.needs = frozenset({"hard", "gradient"})
         if rao_blackwell:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete import distributions
+from tfdiscrete.errors import check_bool
 from tfdiscrete.estimators.base import Estimate
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.ops import straight_through
@@ -41,7 +42,7 @@ class InvertibleGaussian(GumbelSoftmax):
 
     def __init__(self, temperature: Temperature = 1.0, num_samples: int = 1, straight_through: bool = False, **kwargs):
         super().__init__(temperature, num_samples, **kwargs)
-        self.straight_through = straight_through
+        self.straight_through = check_bool("straight_through", straight_through)
         if straight_through:
             self.needs = frozenset({"hard", "gradient"})
 

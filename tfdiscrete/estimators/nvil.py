@@ -13,10 +13,10 @@ import math
 import keras
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
+from tfdiscrete.errors import InputError, check_bool, check_count
+from tfdiscrete.estimators.base import Estimate, Estimator, log_mass, mean_of_examples
+from tfdiscrete.estimators.running_moments import RunningMoments, check_decay
 from tfdiscrete.ops import with_gradient_of
-from tfdiscrete.ops.global_batch import sum_over_replicas
 from tfdiscrete.ops.precision import widen
 
 
@@ -52,35 +52,23 @@ class NVIL(Estimator):
     def __init__(self, num_samples: int = 1, hidden_units: int = 100, decay=0.99, normalize: bool = False, **kwargs):
         super().__init__(num_samples=num_samples, **kwargs)
         self.hidden_units = check_count("hidden_units", hidden_units)
-        if not 0.0 <= decay < 1.0:
-            raise InputError(f"decay must be in [0, 1). Received: decay={decay}.")
-        self.decay = decay
-        self.normalize = normalize
+        self.decay = check_decay(decay)
+        self.normalize = check_bool("normalize", normalize)
         self.unbiased = not normalize
-        self.running_cost = self._add_float("running_cost", aggregation="mean")
-        self.running_variance = self._add_float("running_variance", aggregation="mean")
+        self._moments = RunningMoments(self, self.decay)
 
-    def _add_float(self, name, shape=(), initializer="zeros", trainable=False, **kwargs):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=initializer,
-            trainable=trainable,
-            dtype="float32",
-            autocast=False,
-            **kwargs,
-        )
+    def _add_weight_of_network(self, name, shape, initializer="zeros"):
+        return self.add_weight(name=name, shape=shape, initializer=initializer, dtype="float32", autocast=False)
 
     def build(self, logits_shape=None, context_shape=None):
         if logits_shape is None or context_shape is None:
             raise InputError("NVIL makes its network when it knows the context: build(logits_shape, context_shape).")
         features = self._features(context_shape, len(logits_shape) - 2)
-        self.hidden_kernel = self._add_float(
-            "hidden_kernel", [features, self.hidden_units], keras.initializers.GlorotUniform(seed=0), trainable=True
-        )
-        self.hidden_bias = self._add_float("hidden_bias", [self.hidden_units], trainable=True)
-        self.output_kernel = self._add_float("output_kernel", [self.hidden_units, 1], trainable=True)
-        self.output_bias = self._add_float("output_bias", [1], trainable=True)
+        glorot = keras.initializers.GlorotUniform(seed=0)
+        self.hidden_kernel = self._add_weight_of_network("hidden_kernel", [features, self.hidden_units], glorot)
+        self.hidden_bias = self._add_weight_of_network("hidden_bias", [self.hidden_units])
+        self.output_kernel = self._add_weight_of_network("output_kernel", [self.hidden_units, 1])
+        self.output_bias = self._add_weight_of_network("output_bias", [1])
         super().build(logits_shape, context_shape)
 
     @staticmethod
@@ -98,14 +86,14 @@ class NVIL(Estimator):
         y = q.sample_one_hot(seed, self.num_samples)
         costs = cost(y)
         log_q = log_mass(tf.nn.log_softmax(widen(q.logits), axis=-1), y)
-        mean, deviation = (tf.cast(moment, costs.dtype) for moment in self._moments())
-        prediction = self._predict(context, costs)
+        mean, deviation = (tf.cast(m, costs.dtype) for m in (self._moments.mean, self._moments.deviation))
+        prediction = self._predict(tf.convert_to_tensor(context), costs)
         standardized = tf.stop_gradient((costs - mean) / deviation)
         signal = deviation * (standardized - tf.stop_gradient(prediction))
         if self.normalize:
             signal /= tf.maximum(deviation, 1.0)
         value = reduce(costs) + reduce(signal * with_gradient_of(tf.cast(log_q, costs.dtype)))
-        return Estimate(value, cost.decode(y), tf.reduce_mean(tf.square(standardized - prediction)))
+        return Estimate(value, cost.decode(y), mean_of_examples(tf.square(standardized - prediction)))
 
     def _predict(self, context, costs: tf.Tensor) -> tf.Tensor:
         """The network's output for each example, `[*batch]`, in the precision of `costs` `[S, *batch]`."""
@@ -115,33 +103,20 @@ class NVIL(Estimator):
                 f"the context must have the {self.hidden_kernel.shape[0]} numbers per example with which NVIL was "
                 f"built. Received: {features}, of a context of shape {context.shape}."
             )
+        batch = costs.shape[1:]
+        if not context.shape[: batch.rank].is_compatible_with(batch):
+            raise InputError(
+                f"the context must have a row for each example, shape {batch} and what describes it. "
+                f"Received: context of shape {context.shape}."
+            )
         x = tf.reshape(tf.cast(tf.stop_gradient(context), costs.dtype), [-1, features])
         hidden = tf.tanh(x @ tf.cast(self.hidden_kernel.value, x.dtype) + tf.cast(self.hidden_bias.value, x.dtype))
         output = hidden @ tf.cast(self.output_kernel.value, x.dtype) + tf.cast(self.output_bias.value, x.dtype)
         return tf.reshape(output, tf.shape(costs)[1:])
 
-    def _moments(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """The running mean and standard deviation, `[]`; 0 and 1 before the first step.
-
-        A deviation that is rounding error, of a constant cost, is 1 too: what it would multiply is 0.
-        """
-        mean, variance = self.running_cost.value, self.running_variance.value
-        varies = variance > tf.square(1e-6 * mean)
-        return mean, tf.where(varies, tf.sqrt(tf.where(varies, variance, 1.0)), 1.0)
-
     def update(self, estimate):
         super().update(estimate)
-        costs = tf.cast(tf.stop_gradient(estimate.value), tf.float32)
-        # A past step has the weight of its decay among all: the first step's moments are those of its batch.
-        decayed = self.decay ** tf.cast(self.step.value, tf.float32)
-        kept = (self.decay - decayed) / (1.0 - decayed)
-        before, variance = tf.identity(self.running_cost.value), tf.identity(self.running_variance.value)
-        batch_mean = sum_over_replicas(tf.reduce_mean(costs)) / sum_over_replicas(tf.ones([]))
-        shift = (1.0 - kept) * (batch_mean - before)
-        self.running_cost.assign(before + shift)
-        # Squares of deviations alone: a mean of squared costs would lose the deviation of costs far from zero.
-        between = kept * (variance + shift * (batch_mean - before))
-        self.running_variance.assign(between + (1.0 - kept) * tf.reduce_mean(tf.square(costs - batch_mean)))
+        self._moments.update(estimate.value, self.step.value)
 
     def get_config(self):
         return {

@@ -27,7 +27,8 @@ class RaoBlackwell(WeightedCodes):
     Returns: as `sample`, the `m` codes and then the `S` samples, one-hot, decoded, `[m + S, *batch, *event]`.
 
     Bias: none. Variance: at most that of 'score_function' with baseline "none" and `S` samples; much less where few
-    codes hold most of the mass. Evaluations of f: `m + S`; `m` where these are all codes.
+    codes hold most of the mass. Evaluations of f: `m + S`; `m` where these are all codes. The
+    search for codes grows with `m^2 K`: beyond some tens of codes it costs more than f.
 
     Args:
         num_exact: the most probable codes, which are summed over, `m`; with all `K^N` the result is exact.

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_positive
-from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.estimators.base import Estimate, Estimator, mean_of_examples
 from tfdiscrete.ops import gumbel_max, perturb, relaxed_one_hot, with_gradient_of
 from tfdiscrete.ops.precision import widen
 
@@ -88,7 +88,7 @@ class REBAR(Estimator):
             tape.watch(weights)
             signal = tf.cast(costs, fixed.dtype)
             gradient = self._gradient(fixed, perturbed, z, signal, cost, weights)
-            square = tf.reduce_mean(tf.reduce_sum(tf.square(gradient), axis=[-2, -1]))
+            square = mean_of_examples(tf.reduce_sum(tf.square(gradient), axis=[-2, -1]))
         slopes = tape.gradient(square, weights, unconnected_gradients="zero")
         surrogate = tf.stop_gradient(tf.reduce_mean(gradient, axis=0)) * with_gradient_of(logits)
         value = reduce(costs) + tf.cast(tf.reduce_sum(surrogate, axis=[-2, -1]), costs.dtype)

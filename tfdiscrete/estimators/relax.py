@@ -12,7 +12,7 @@ Optimizing control variates for black-box gradient estimation", arXiv 1711.00123
 import keras
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_count
+from tfdiscrete.errors import check_bool, check_count
 from tfdiscrete.estimators.rebar import REBAR, value_and_slope
 
 
@@ -45,9 +45,7 @@ class RELAX(REBAR):
     ):
         super().__init__(temperature=temperature, num_samples=num_samples, **kwargs)
         self.hidden = check_count("hidden", hidden)
-        if not isinstance(relaxed_cost, bool):
-            raise InputError(f"relaxed_cost must be True or False. Received: relaxed_cost={relaxed_cost!r}.")
-        self.relaxed_cost = relaxed_cost
+        self.relaxed_cost = check_bool("relaxed_cost", relaxed_cost)
         if not relaxed_cost:
             self.needs = frozenset({"hard"})
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
+from tfdiscrete.estimators.running_moments import RunningMoments, check_decay
 from tfdiscrete.ops import with_gradient_of
 from tfdiscrete.ops.precision import widen
 
@@ -51,18 +52,9 @@ class ScoreFunction(Estimator):
                 "baseline 'leave_one_out' needs num_samples of at least 2, since each sample's baseline is the "
                 f"others' mean. Received: num_samples={num_samples}."
             )
-        if not 0.0 <= decay < 1.0:
-            raise InputError(f"decay must be in [0, 1). Received: decay={decay}.")
-        self.decay = decay
+        self.decay = check_decay(decay)
         if baseline == "running_mean":
-            self.running_cost = self.add_weight(
-                name="running_cost",
-                shape=(),
-                initializer="zeros",
-                trainable=False,
-                dtype="float32",
-                aggregation="mean",
-            )
+            self._moments = RunningMoments(self, self.decay)
 
     def _estimate(self, q, cost, seed, reduce, context):
         y = q.sample_one_hot(seed, self.num_samples)
@@ -78,15 +70,12 @@ class ScoreFunction(Estimator):
             return tf.zeros([], costs.dtype)
         if self.baseline == "leave_one_out":
             return (tf.reduce_sum(costs, axis=0) - costs) / (self.num_samples - 1)
-        # The mean starts at zero: divide by the weight that past costs have had, as Adam does.
-        steps = tf.cast(self.step.value, tf.float32)
-        return self.running_cost.value / tf.maximum(1.0 - self.decay**steps, 1e-7)
+        return self._moments.mean
 
     def update(self, estimate):
         super().update(estimate)
         if self.baseline == "running_mean":
-            cost = tf.cast(tf.reduce_mean(tf.stop_gradient(estimate.value)), tf.float32)
-            self.running_cost.assign(self.decay * self.running_cost.value + (1.0 - self.decay) * cost)
+            self._moments.update(estimate.value, self.step.value)
 
     def get_config(self):
         return {**super().get_config(), "baseline": self.baseline, "decay": self.decay}

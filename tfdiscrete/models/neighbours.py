@@ -13,6 +13,19 @@ import tensorflow as tf
 
 from tfdiscrete.estimators.neighbours import other_categories
 
+# Others, such as dropout or batch normalization, may give other scores in training than the cost has.
+_DETERMINISTIC = (
+    keras.layers.Activation,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Dense,
+    keras.layers.Flatten,
+    keras.layers.LeakyReLU,
+    keras.layers.ReLU,
+    keras.layers.Reshape,
+    keras.layers.UpSampling2D,
+)
+
 
 def decode_neighbours(decoder: keras.Model, z: tf.Tensor) -> tf.Tensor:
     """The decoder's output at all codes that differ from z in one variable, and at z.
@@ -45,7 +58,7 @@ def decode_neighbours(decoder: keras.Model, z: tf.Tensor) -> tf.Tensor:
 
 
 def starts_dense(decoder: keras.Model) -> bool:
-    """Whether a decoder is a chain of layers of which the first, but for a flattening, is dense."""
+    """Whether a decoder is a chain of deterministic Keras layers of which the first, but for a flattening, is dense."""
     return bool(_layers_from_the_first_dense(decoder))
 
 
@@ -61,7 +74,10 @@ def _layers_from_the_first_dense(decoder: keras.Model) -> list[keras.layers.Laye
         tensor = layer.output
     if tensor is not decoder.outputs[0]:
         return []
-    layers = layers[1:] if layers and isinstance(layers[0], keras.layers.Flatten) else layers
-    # A subclass of Dense may do anything, and one on rows of the code is not dense in all of it.
+    if any(type(layer) not in _DETERMINISTIC for layer in layers):
+        return []
+    if layers and isinstance(layers[0], keras.layers.Flatten) and layers[0].data_format == "channels_last":
+        layers = layers[1:]
+    # A dense layer on rows of the code is not dense in all of it.
     starts_flat = bool(layers) and type(layers[0]) is keras.layers.Dense and len(layers[0].input.shape) == 2
     return layers if starts_flat else []

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from tfdiscrete import estimators, priors
+from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError, check_count, check_name, check_positive, check_seed
 from tfdiscrete.models import NETWORKS
 from tfdiscrete.objectives import likelihoods
@@ -33,7 +34,9 @@ class RunConfig:
     likelihood: str = _option("bernoulli", "what the decoder's output means", likelihoods.REGISTRY)
     encoder: str = _option("mlp", "the networks; mlp has 300 hidden units each way, mlp2 512 and 256", NETWORKS)
     estimator: str = _option(
-        "straight_through_gumbel_softmax", "how the gradient passes through the samples", estimators.REGISTRY
+        "straight_through_gumbel_softmax",
+        "how the gradient passes through the samples",
+        (name for name, estimator in estimators.REGISTRY.items() if estimator.takes is Family),
     )
     estimator_options: str = _option("", "of the estimator, such as num_samples=4,baseline=none")
     prior: str = _option("fixed", "p(z); fixed is uniform", priors.REGISTRY)
@@ -93,7 +96,7 @@ class RunConfig:
                     f"Received: estimator_options={self.estimator_options!r}."
                 )
             try:
-                options[name] = json.loads(value)
+                options[name] = json.loads(value.lower() if value in ("True", "False") else value)
             except json.JSONDecodeError:
                 options[name] = value
         for name in options:
