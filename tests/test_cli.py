@@ -1,7 +1,7 @@
 """The command line as a person meets it: exit codes, one-line errors, help, and the first run."""
 
+import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -130,12 +130,17 @@ def test_the_version_is_printed():
 def test_ctrl_c_in_the_terminal_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
     command = [TOOL, "train", "--epochs", "100000", "--num-latents", "2", "--out", run]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+    # What a shell runs in the background ignores interrupts, and so would its children.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         deadline = time.monotonic() + 120
         while not list(run.glob("backup/epoch-*")) and time.monotonic() < deadline:
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        try:
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert error.splitlines()[-1] == f"tfdiscrete: interrupted; continue with 'tfdiscrete train --out {run} --resume'"
     assert runs.RunFolder(run).is_run

@@ -184,7 +184,7 @@ def test_a_problem_without_any_exact_gradient_is_refused():
 def test_what_a_problem_does_not_allow_is_a_row_with_the_reason():
     rows = measure("poisson", ["enumeration", "invertible_gaussian", "straight_through"], num_draws=100)
     assert "has 46^5" in rows["enumeration"].reason
-    assert "takes InvertibleGaussian" in rows["invertible_gaussian"].reason
+    assert "takes a distributions.InvertibleGaussian" in rows["invertible_gaussian"].reason
     assert rows["enumeration"].biased is None
     assert np.isnan(rows["enumeration"].variance)
     assert rows["straight_through"].reason == ""

@@ -92,7 +92,8 @@ CASES = {
         Case({"outcomes": [[1, 0], [0, 1], [2.5, -1]]}, (4, 2, 3), (4, 2, 2), non_trainable=0),
     ],
     "ResidualVectorQuantizer": [
-        quantizer_case({"num_quantizers": 2, "num_codes": 3}, (4, 3), (4, 2), non_trainable=10),
+        # More rows than codes, or else residuals of zero tie.
+        quantizer_case({"num_quantizers": 2, "num_codes": 3}, (12, 3), (12, 2), non_trainable=10),
         quantizer_case(
             {"num_quantizers": 3, "num_codes": 4, "quantizer_dropout": True, "gradient": "rotation", "seed": 5},
             (4, 2, 3),
