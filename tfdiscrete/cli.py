@@ -368,7 +368,7 @@ def _add_gradients(commands) -> argparse.ArgumentParser:
 def _gradients(parsed):
     from rich.console import Console
 
-    from tfdiscrete.experiments import gradients
+    from tfdiscrete.experiments import gradient_tables, gradients
 
     result = gradients.run(
         parsed.problems or gradients.PROBLEMS,
@@ -381,7 +381,7 @@ def _gradients(parsed):
     console = Console()
     if not console.is_terminal:
         console = Console(width=130)  # the longest names in one line, in a file too
-    for table in gradients.tables(result):
+    for table in gradient_tables.tables(result.measurements, result.curves):
         console.print(table)
     for path in result.paths:
         print(f"wrote {path}")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tfdiscrete import InputError, cli, estimators
 from tfdiscrete.estimators import problems
-from tfdiscrete.experiments import gradients
+from tfdiscrete.experiments import gradient_curves, gradient_tables, gradients
 
 CHOSEN = ["score_function", "generalized_gumbel_softmax", "enumeration"]
 
@@ -83,8 +83,8 @@ def test_optimization_with_the_exact_gradient_reaches_the_minimum():
             return estimators.Estimate(value, outcomes, tf.zeros([], value.dtype))
 
     problem = problems.get("poisson")
-    (curves,) = gradients.optimize(problem, "exact", OfOneVariable(), steps=100, learning_rate=0.05, seed=0)
-    assert curves.loss.shape == (100, gradients.PATHS)
+    (curves,) = gradient_curves.optimize(problem, "exact", OfOneVariable(), steps=100, learning_rate=0.05, seed=0)
+    assert curves.loss.shape == (100, gradient_curves.PATHS)
     np.testing.assert_allclose(curves.variance, 0.0, atol=1e-12)
     np.testing.assert_allclose(curves.error, 0.0, atol=1e-8)
     assert curves.loss[0].mean() - curves.minimum > 100.0
@@ -96,14 +96,14 @@ def test_minimum_is_where_the_rate_is_the_mean_target_less_a_half():
     targets = np.random.default_rng(0).poisson(20.0, 5)
     rate = targets.mean() - 0.5
     expected = 5 * rate + np.sum((rate - targets) ** 2)
-    assert gradients.minimum(problems.get("poisson")) == pytest.approx(expected, rel=1e-5)
+    assert gradient_curves.minimum(problems.get("poisson")) == pytest.approx(expected, rel=1e-5)
 
 
 def test_curves_measure_the_variance_and_bias_of_their_estimator():
     """With a step of next to nothing the parameter stays, and the averages are those of `compare`."""
     problem = problems.get("multinomial")
     for name in ("gumbel_softmax", "score_function"):
-        (curves,) = gradients.optimize(problem, name, estimators.get(name), steps=100, learning_rate=1e-9, seed=0)
+        (curves,) = gradient_curves.optimize(problem, name, estimators.get(name), steps=100, learning_rate=1e-9, seed=0)
         (row,) = estimators.compare(problem, name, num_draws=10_000)
         assert curves.mean_variance == pytest.approx(row.variance, rel=0.1)
         assert abs(curves.bias - row.bias) < 4.5 * np.hypot(curves.bias_error, row.bias_error)
@@ -113,13 +113,13 @@ def test_curves_measure_the_variance_and_bias_of_their_estimator():
 
 def curves_of(name, final, variance, error):
     steps = np.ones(10)
-    return gradients.Curves(
+    return gradient_curves.Curves(
         "poisson", name, 1, final * steps[:, None] * np.ones(4), 1.0, variance * steps, error * steps[:, None]
     )
 
 
 def test_ranking_names_the_best_and_the_place_of_gengs():
-    ranking = gradients.rank(
+    ranking = gradient_tables.rank(
         [
             curves_of("generalized_gumbel_softmax", final=3.0, variance=1e-4, error=1.0),
             curves_of("noisy", final=2.0, variance=1e4, error=0.5),
@@ -127,7 +127,7 @@ def test_ranking_names_the_best_and_the_place_of_gengs():
         ]
     )
     assert ranking == [
-        gradients.Ranking(
+        gradient_tables.Ranking(
             "poisson",
             lowest_loss="noisy",
             lowest_variance="generalized_gumbel_softmax",
