@@ -59,7 +59,8 @@ OPTIONS = {
     "mu_prop": [{"num_samples": 3}],
     "nvil": [{"num_samples": 3, "hidden_units": 5, "decay": 0.9}],
     "vimco": [{"num_samples": 2}],
-    "rao_blackwell": [{"num_exact": 2, "num_samples": 3}],
+    "rao_blackwell": [{"num_exact": 2, "num_samples": 3}, {"baseline": "none"}],
+    "stochastic_rao_blackwell": [{"baseline": "none"}],
     "direct_arg_max": [{"epsilon": 0.3, "sign": "both", "num_samples": 2}, {"sign": -1}],
 }
 

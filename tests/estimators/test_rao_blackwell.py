@@ -25,6 +25,7 @@ from tests.estimators.problems import (
 from tfdiscrete import InputError
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.estimators import RaoBlackwell
+from tfdiscrete.estimators.weighted_codes import BASELINES
 
 SIZES = [(1, 3, 1, 1), (1, 3, 2, 1), (1, 5, 2, 2), (2, 2, 1, 2), (2, 3, 4, 1), (3, 2, 3, 2)]
 
@@ -32,8 +33,8 @@ SIZES = [(1, 3, 1, 1), (1, 3, 2, 1), (1, 5, 2, 2), (2, 2, 1, 2), (2, 3, 4, 1), (
 class Given(RaoBlackwell):
     """With samples of the rest that are given, numbers of codes `[P, S]`."""
 
-    def __init__(self, problem, samples, num_exact):
-        super().__init__(num_exact, samples.shape[1])
+    def __init__(self, problem, samples, num_exact, baseline="none"):
+        super().__init__(num_exact, samples.shape[1], baseline)
         self.index = all_codes(problem)[0][samples].swapaxes(0, 1)
 
     def _sample_others(self, log_pi, exact, seed):
@@ -49,26 +50,30 @@ def all_samples(problem, num_exact, num_samples):
     return exact, samples, (q[samples] / q[others].sum()).prod(axis=1)
 
 
+@pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize(("latents", "categories", "num_exact", "num_samples"), SIZES)
-def test_expectation_over_all_samples_of_the_rest_is_exact(cost, latents, categories, num_exact, num_samples):
+def test_expectation_over_all_samples_of_the_rest_is_exact(cost, latents, categories, num_exact, num_samples, baseline):
     problem = random_problem(cost, latents, categories)
     _, samples, probability = all_samples(problem, num_exact, num_samples)
-    estimator = Given(problem, samples, num_exact)
+    estimator = Given(problem, samples, num_exact, baseline)
     assert_exact(problem, *values_and_gradients(estimator, problem, len(samples)), probability)
 
 
+@pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize(("latents", "categories", "num_exact", "num_samples"), SIZES)
-def test_value_and_gradient_of_every_sample_are_those_of_the_formula(latents, categories, num_exact, num_samples):
+def test_value_and_gradient_of_every_sample_are_those_of_the_formula(
+    latents, categories, num_exact, num_samples, baseline
+):
     problem = random_problem(neural_network, latents, categories)
     _, q = all_codes(problem)
     costs, scores = costs_and_scores(problem)
     exact, samples, _ = all_samples(problem, num_exact, num_samples)
-    values, gradients = values_and_gradients(Given(problem, samples, num_exact), problem, len(samples))
+    values, gradients = values_and_gradients(Given(problem, samples, num_exact, baseline), problem, len(samples))
     rest = 1.0 - q[exact].sum()
     np.testing.assert_allclose(values, (q * costs)[exact].sum() + rest * costs[samples].mean(axis=1), rtol=1e-9)
-    signals = (costs[:, None] * scores)[samples].mean(axis=1)
-    expected = (q * costs)[exact] @ scores[exact] + rest * signals
+    signals = costs - (costs[exact].mean() if baseline == "built_in" else 0.0)
+    expected = (q * signals)[exact] @ scores[exact] + rest * (signals[:, None] * scores)[samples].mean(axis=1)
     np.testing.assert_allclose(gradients[:, : latents * categories], expected, rtol=1e-8, atol=1e-12)
 
 

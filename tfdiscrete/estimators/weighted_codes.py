@@ -16,6 +16,21 @@ from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
 from tfdiscrete.ops import with_gradient_of
 from tfdiscrete.ops.precision import widen
 
+BASELINES = ("none", "built_in")
+
+
+def less_mean_of_first(count: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A `Choice.signal`: the costs less the mean of the `count` first, exactly 0 of equal costs, however large.
+
+    The gradient keeps its mean if the weighted scores of all codes have mean 0 given the first ones.
+    """
+
+    def signal(costs: tf.Tensor) -> tf.Tensor:
+        differences = costs - costs[:1]
+        return differences - tf.reduce_mean(differences[:count], axis=0)
+
+    return signal
+
 
 class Choice(NamedTuple):
     """Different codes and how they count."""
