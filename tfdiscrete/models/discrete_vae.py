@@ -6,16 +6,15 @@ Diederik P. Kingma, Max Welling (2014), "Auto-Encoding Variational Bayes", arXiv
 Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
 """
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdiscrete import estimators, priors
 from tfdiscrete.distributions import ProductCategorical
-from tfdiscrete.errors import InputError, check_name, check_seed
+from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.estimators.neighbours import join_own
+from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, output_shape
 from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
 from tfdiscrete.objectives import (
     KL_CHOICES,
@@ -26,16 +25,12 @@ from tfdiscrete.objectives import (
     negative_elbo,
     relaxed_elbo,
 )
-from tfdiscrete.ops import fold_in, gumbel_max, step_seed
-from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops import gumbel_max
 from tfdiscrete.ops.precision import widen
-from tfdiscrete.ops.random import random_base
-
-_LONGEST_EXECUTION = 32
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.models")
-class DiscreteVAE(keras.Model):
+class DiscreteVAE(LatentVariableModel):
     """Any encoder, decoder, likelihood, prior and gradient estimator, trained with `compile` and `fit`.
 
     `fit` takes data `x` alone and reports `loss` (the estimator's, nats per example), `rate` and `distortion`;
@@ -65,6 +60,9 @@ class DiscreteVAE(keras.Model):
         InputError: for unknown names, an encoder whose output is not `[B, N, K]`, or labels given to `fit`.
     """
 
+    reported = ("rate", "distortion")
+    parts = ("encoder", "decoder", "estimator", "prior", "likelihood")
+
     def __init__(
         self,
         encoder: keras.Model,
@@ -77,7 +75,7 @@ class DiscreteVAE(keras.Model):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(seed=seed, **kwargs)
         self.encoder = encoder
         self.decoder = decoder
         self.estimator = estimators.get(estimator)
@@ -88,25 +86,20 @@ class DiscreteVAE(keras.Model):
         if kl == "analytic" and not analytic:
             raise InputError(f"{type(self.prior).__name__} has no closed-form KL: use kl='sampled' or 'auto'.")
         self.kl = ("analytic" if analytic else "sampled") if kl == "auto" else kl
-        self.seed = random_base() if seed is None else check_seed(seed)
-        self.counter = add_counter(self, "counter")
-        self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.rate_tracker = keras.metrics.Mean(name="rate")
-        self.distortion_tracker = keras.metrics.Mean(name="distortion")
         if getattr(encoder, "inputs", None):
             self.build(encoder.input_shape)
 
     def build(self, input_shape) -> None:
         if self.built:  # type: ignore[has-type]
             return
-        logits_shape = _output_shape(self.encoder, input_shape)
+        logits_shape = output_shape(self.encoder, input_shape)
         if len(logits_shape) != 3 or None in logits_shape[1:]:
             raise InputError(
                 "the encoder must output logits [B, N, K], with N and K static (end it with a Reshape((N, K))). "
                 f"Received: an output of shape {logits_shape}."
             )
         if not self.decoder.built:
-            _output_shape(self.decoder, logits_shape)
+            output_shape(self.decoder, logits_shape)
         # Those of a loaded model were built with their configs.
         if not self.estimator.built:
             self.estimator.build(logits_shape, tuple(input_shape))
@@ -115,80 +108,6 @@ class DiscreteVAE(keras.Model):
         self.logits_shape = logits_shape
         self.data_shape = tuple(input_shape[1:])
         self.built = True
-
-    def compile(self, optimizer="adam", *, jit_compile="auto", steps_per_execution="auto", **kwargs):
-        """As `keras.Model.compile`, without `loss`.
-
-        Args:
-            optimizer: as in Keras; it trains the estimator's own variables too.
-            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`.
-            steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
-                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under a strategy or
-                `run_eagerly`.
-            **kwargs: passed on.
-        """
-        for name in ("loss", "metrics", "weighted_metrics"):
-            if kwargs.get(name) is not None:
-                raise InputError(f"DiscreteVAE brings its own loss and metrics: compile it without `{name}`.")
-        self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
-        plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
-        self._suits_steps = steps_per_execution == "auto" and not plain
-        super().compile(
-            optimizer=optimizer,
-            jit_compile=not plain if jit_compile == "auto" else jit_compile,
-            steps_per_execution=(1 if plain else _LONGEST_EXECUTION)
-            if steps_per_execution == "auto"
-            else steps_per_execution,
-            **kwargs,
-        )
-
-    def get_compile_config(self):
-        # As they were given: what "auto" stands for depends on where the model is loaded.
-        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), **self._compile_choices}
-
-    def compile_from_config(self, config):
-        self.compile(**{**config, "optimizer": keras.saving.deserialize_keras_object(config["optimizer"])})
-        self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x=None, *args, steps_per_epoch=None, validation_data=None, validation_steps=None, **kwargs):
-        """As `keras.Model.fit`; arrays are checked against the likelihood first."""
-        self._check_arrays(x, validation_data)
-        self._suit_steps(steps_per_epoch, validation_steps)
-        return super().fit(
-            x,
-            *args,
-            steps_per_epoch=steps_per_epoch,
-            validation_data=validation_data,
-            validation_steps=validation_steps,
-            **kwargs,
-        )
-
-    def evaluate(self, x=None, *args, steps=None, **kwargs):
-        """As `keras.Model.evaluate`; arrays are checked against the likelihood first."""
-        if "_use_cached_eval_dataset" not in kwargs:  # that is `fit`, which has checked and suited them
-            self._check_arrays(x)
-            self._suit_steps(steps)
-        return super().evaluate(x, *args, steps=steps, **kwargs)
-
-    def _check_arrays(self, *data):
-        for x in data:
-            x = x[0] if isinstance(x, tuple) and x else x
-            if isinstance(x, (np.ndarray, tf.Tensor)):
-                self.likelihood.check(np.asarray(x))
-
-    def _suit_steps(self, *counts: int | None):
-        """Keras runs whole executions: their length must divide the steps that are asked for."""
-        if not self._suits_steps:
-            return
-        common = math.gcd(*(count or 0 for count in counts))
-        length = max(n for n in range(1, _LONGEST_EXECUTION + 1) if common % n == 0)
-        if length != self.steps_per_execution:  # type: ignore[has-type]
-            self.steps_per_execution = length
-            self.train_function = self.test_function = self.predict_function = None
-
-    @property
-    def metrics(self):
-        return [self.loss_tracker, self.rate_tracker, self.distortion_tracker]
 
     # Inference.
 
@@ -282,43 +201,12 @@ class DiscreteVAE(keras.Model):
 
     # Training.
 
-    def train_step(self, data):
-        x = self._data_alone(data)
-        seed = step_seed(self.seed, self.counter.value)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        own = {id(variable) for variable in self.estimator.trainable_variables}
-        with tf.GradientTape(persistent=bool(own)) as tape:
-            bound = self.negative_elbo(x, seed=seed, training=True)
-            loss = sum([tf.reduce_mean(bound.loss), *self.losses]) / replicas
-            scaled = self.optimizer.scale_loss(loss)
-            auxiliary = self.optimizer.scale_loss(bound.estimate.auxiliary / replicas)
-        variables = self.trainable_variables
-        shared = [variable for variable in variables if id(variable) not in own]
-        gradients = dict(zip(map(id, shared), tape.gradient(scaled, shared), strict=True))
-        if own:
-            theirs = self.estimator.trainable_variables
-            gradients.update(zip(map(id, theirs), tape.gradient(auxiliary, theirs), strict=True))
-        self.optimizer.apply_gradients([(gradients[id(variable)], variable) for variable in variables])
-        self.counter.assign_add(1)
-        self.estimator.update(bound.estimate)
-        return self._report(bound)
+    def terms(self, x, *, seed, training):
+        bound = self.negative_elbo(x, seed=seed, training=training)
+        reports = {"rate": bound.rate, "distortion": bound.distortion}
+        return Terms(bound.loss, reports, [(self.estimator, bound.estimate)])
 
-    def test_step(self, data):
-        x = self._data_alone(data)
-        # Evaluation has its own stream of noise, and leaves the training's where it is. The examples counted so far,
-        # which Keras sets back before each evaluation, tell the batches apart.
-        seed = fold_in(step_seed(self.seed, self.counter.value, "evaluate"), self.loss_tracker.count.value)
-        bound = self.negative_elbo(x, seed=seed, training=False)
-        return self._report(bound)
-
-    def _report(self, bound: NegativeElbo):
-        # A value for each example: a replica's share of the last batch may be empty.
-        self.loss_tracker.update_state(bound.loss)
-        self.rate_tracker.update_state(bound.rate)
-        self.distortion_tracker.update_state(bound.distortion)
-        return {metric.name: metric.result() for metric in self.metrics}
-
-    def _data_alone(self, data):
+    def _unpack(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         if y is not None or weight is not None:
             raise InputError(
@@ -328,10 +216,9 @@ class DiscreteVAE(keras.Model):
         self._build_for(x)
         return x
 
-    def _build_for(self, x):
-        # Networks without static input shapes are built by the first data, which Keras leaves to the traced step.
-        if not self.built:
-            self.build((None, *x.shape[1:]))
+    def _check_arrays(self, x, y=None):
+        if isinstance(x, np.ndarray | tf.Tensor):
+            self.likelihood.check(np.asarray(x))
 
     def _check_parameters(self, x, parameters):
         expected = self.likelihood.parameter_shape(tuple(x.shape[1:]))
@@ -343,29 +230,24 @@ class DiscreteVAE(keras.Model):
 
     # Saving.
 
-    def get_config(self):
-        serialize = keras.saving.serialize_keras_object
+    def endpoints(self):
+        _, latents, categories = self.logits_shape
+
+        def encode(x):
+            outputs = self(x, training=False)
+            return {name: outputs[name] for name in ("probabilities", "code", "index")}
+
+        def decode(code):
+            return {"reconstruction": self.decode(code)}
+
+        def sample(seed, n):
+            return {"samples": self.sample(n, seed)}
+
         return {
-            **super().get_config(),
-            "encoder": serialize(self.encoder),
-            "decoder": serialize(self.decoder),
-            "estimator": serialize(self.estimator),
-            "prior": serialize(self.prior),
-            "likelihood": serialize(self.likelihood),
-            "kl": self.kl,
-            "seed": self.seed,
+            "encode": Endpoint(encode, [tf.TensorSpec([None, *self.data_shape], tf.float32, "x")]),
+            "decode": Endpoint(decode, [tf.TensorSpec([None, latents, categories], tf.float32, "code")]),
+            "sample": Endpoint(sample, [tf.TensorSpec([2], tf.int32, "seed"), tf.TensorSpec([], tf.int32, "n")]),
         }
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for part in ("encoder", "decoder", "estimator", "prior", "likelihood"):
-            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
-        return cls(**config)
-
-
-def _output_shape(network: keras.Model, input_shape) -> tuple[int | None, ...]:
-    """The shape of the network's output; a symbolic call finds that of a subclassed network, and builds it."""
-    if getattr(network, "inputs", None):
-        return tuple(network.compute_output_shape(input_shape))
-    return tuple(network(keras.KerasTensor((None, *input_shape[1:]))).shape)
+    def get_config(self):
+        return {**super().get_config(), "kl": self.kl}

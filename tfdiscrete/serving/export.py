@@ -1,6 +1,6 @@
 """SavedModels in TF Serving's layout, `BASE/VERSION/`, that load without this package.
 
-Signatures, each with a dynamic batch and deterministic for its inputs:
+Signatures, each with a dynamic batch and deterministic for its inputs, are the model's own; those of `DiscreteVAE`:
 
     serving_default = encode    x [B, *data]                  -> probabilities, code [B, N, K]; index [B, N]
     decode                      code [B, N, K]                -> reconstruction [B, *data]
@@ -12,14 +12,13 @@ import shutil
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.models import DiscreteVAE
+from tfdiscrete.models import LatentVariableModel
 
 
-def export_saved_model(model: DiscreteVAE, base: str | os.PathLike, *, version: int | None = None) -> Path:
-    """Writes a SavedModel with the signatures `encode`, `decode` and `sample`.
+def export_saved_model(model: LatentVariableModel, base: str | os.PathLike, *, version: int | None = None) -> Path:
+    """Writes a SavedModel with the signatures that `model.endpoints()` gives.
 
     It is written beside its place and renamed, so that a server that watches `base` never sees half a model.
 
@@ -52,22 +51,9 @@ def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _archive(model: DiscreteVAE) -> keras.export.ExportArchive:
-    _, latents, categories = model.logits_shape
-
-    def encode(x):
-        outputs = model(x, training=False)
-        return {name: outputs[name] for name in ("probabilities", "code", "index")}
-
-    def decode(code):
-        return {"reconstruction": model.decode(code)}
-
-    def sample(seed, n):
-        return {"samples": model.sample(n, seed)}
-
+def _archive(model: LatentVariableModel) -> keras.export.ExportArchive:
     archive = keras.export.ExportArchive()
     # The first endpoint also becomes `serving_default`.
-    archive.add_endpoint("encode", encode, [tf.TensorSpec([None, *model.data_shape], tf.float32, name="x")])
-    archive.add_endpoint("decode", decode, [tf.TensorSpec([None, latents, categories], tf.float32, name="code")])
-    archive.add_endpoint("sample", sample, [tf.TensorSpec([2], tf.int32, "seed"), tf.TensorSpec([], tf.int32, "n")])
+    for name, endpoint in model.endpoints().items():
+        archive.add_endpoint(name, endpoint.function, endpoint.inputs)
     return archive

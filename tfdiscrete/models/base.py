@@ -1,0 +1,219 @@
+"""What all models share: how they are compiled, fitted, evaluated, saved and exported.
+
+A subclass says what a batch of data is, and what a step minimises, as `Terms`; the base differentiates them, keeps the
+noise's counter, the estimators' statistics and the means that `fit` reports.
+"""
+
+import abc
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete import estimators
+from tfdiscrete.errors import InputError, check_seed
+from tfdiscrete.ops import fold_in, step_seed
+from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.random import random_base
+
+_LONGEST_EXECUTION = 32
+
+
+class Terms(NamedTuple):
+    """What a step minimises and reports."""
+
+    loss: tf.Tensor
+    """`[B]`, in nats: its gradient serves all weights but the estimators' own."""
+    reports: Mapping[str, tf.Tensor]
+    """`[R]` each, of any R: their mean over the epoch is reported; the names are those of `reported`."""
+    estimates: Sequence[tuple[estimators.Estimator, estimators.Estimate]] = ()
+    """Each estimator that was used, with what it returned."""
+
+
+class Endpoint(NamedTuple):
+    """A signature of the exported model."""
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    """Deterministic; takes the tensors of `inputs` by position."""
+    inputs: list[tf.TensorSpec]
+    """Named; the batch is None."""
+
+
+class LatentVariableModel(keras.Model, abc.ABC):
+    """Base of the models: a subclass states `reported` and `parts`, and writes `terms`, `_unpack` and `endpoints`.
+
+    Args:
+        seed: of all noise; a non-negative integer, by default drawn from the system and kept in the config.
+    """
+
+    reported: ClassVar[tuple[str, ...]] = ()
+    """What `fit` and `evaluate` report besides `loss`."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """The constructor arguments that are objects of Keras or this package."""
+
+    def __init__(self, *, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = random_base() if seed is None else check_seed(seed)
+        self.counter = add_counter(self, "counter")
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in self.reported}
+
+    # What a subclass writes.
+
+    @abc.abstractmethod
+    def terms(self, data, *, seed: tf.Tensor, training: bool) -> Terms:
+        """What is minimised on a batch, as `_unpack` gives it; with `training=False` what `evaluate` reports."""
+
+    @abc.abstractmethod
+    def _unpack(self, data):
+        """What `terms` reads of a batch of `fit`; raises `InputError` for what the model cannot learn from."""
+
+    @abc.abstractmethod
+    def endpoints(self) -> dict[str, Endpoint]:
+        """The signatures of the exported model; the first is the default one."""
+
+    def _check_arrays(self, x, y=None) -> None:
+        """Raises `InputError` for arrays that the model cannot learn from; what is no array is left to `_unpack`."""
+
+    def _estimators(self) -> list[estimators.Estimator]:
+        """Those whose variables have gradients of their own."""
+        return [part for part in (getattr(self, name) for name in self.parts) if isinstance(part, estimators.Estimator)]
+
+    # Keras.
+
+    def compile(self, optimizer="adam", *, jit_compile="auto", steps_per_execution="auto", **kwargs):
+        """As `keras.Model.compile`, without `loss`.
+
+        Args:
+            optimizer: as in Keras; it trains the estimator's own variables too.
+            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`.
+            steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
+                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under a strategy or
+                `run_eagerly`.
+            **kwargs: passed on.
+        """
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise InputError(f"{type(self).__name__} brings its own loss and metrics: compile it without `{name}`.")
+        self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
+        plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
+        self._suits_steps = steps_per_execution == "auto" and not plain
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=not plain if jit_compile == "auto" else jit_compile,
+            steps_per_execution=(1 if plain else _LONGEST_EXECUTION)
+            if steps_per_execution == "auto"
+            else steps_per_execution,
+            **kwargs,
+        )
+
+    def get_compile_config(self):
+        # As they were given: what "auto" stands for depends on where the model is loaded.
+        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), **self._compile_choices}
+
+    def compile_from_config(self, config):
+        self.compile(**{**config, "optimizer": keras.saving.deserialize_keras_object(config["optimizer"])})
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, steps_per_epoch=None, validation_data=None, validation_steps=None, **kwargs):
+        """As `keras.Model.fit`; arrays are checked first."""
+        self._check_arrays(x, y)
+        if isinstance(validation_data, tuple | list):
+            self._check_arrays(*validation_data[:2])
+        else:
+            self._check_arrays(validation_data)
+        self._suit_steps(steps_per_epoch, validation_steps)
+        return super().fit(
+            x,
+            y,
+            *args,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation_data,
+            validation_steps=validation_steps,
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, y=None, *args, steps=None, **kwargs):
+        """As `keras.Model.evaluate`; arrays are checked first."""
+        if "_use_cached_eval_dataset" not in kwargs:  # that is `fit`, which has checked and suited them
+            self._check_arrays(x, y)
+            self._suit_steps(steps)
+        return super().evaluate(x, y, *args, steps=steps, **kwargs)
+
+    def _suit_steps(self, *counts: int | None):
+        """Keras runs whole executions: their length must divide the steps that are asked for."""
+        if not self._suits_steps:
+            return
+        common = math.gcd(*(count or 0 for count in counts))
+        length = max(n for n in range(1, _LONGEST_EXECUTION + 1) if common % n == 0)
+        if length != self.steps_per_execution:  # type: ignore[has-type]
+            self.steps_per_execution = length
+            self.train_function = self.test_function = self.predict_function = None
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker, *self.trackers.values()]
+
+    def train_step(self, data):
+        batch = self._unpack(data)
+        seed = step_seed(self.seed, self.counter.value)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        theirs = [variable for estimator in self._estimators() for variable in estimator.trainable_variables]
+        own = {id(variable) for variable in theirs}
+        with tf.GradientTape(persistent=bool(own)) as tape:
+            terms = self.terms(batch, seed=seed, training=True)
+            loss = sum([tf.reduce_mean(terms.loss), *self.losses]) / replicas
+            scaled = self.optimizer.scale_loss(loss)
+            auxiliary = sum(estimate.auxiliary for _, estimate in terms.estimates)
+            auxiliary = self.optimizer.scale_loss(auxiliary / replicas)
+        variables = self.trainable_variables
+        shared = [variable for variable in variables if id(variable) not in own]
+        gradients = dict(zip(map(id, shared), tape.gradient(scaled, shared), strict=True))
+        if own:
+            gradients.update(zip(map(id, theirs), tape.gradient(auxiliary, theirs), strict=True))
+        self.optimizer.apply_gradients([(gradients[id(variable)], variable) for variable in variables])
+        self.counter.assign_add(1)
+        for estimator, estimate in terms.estimates:
+            estimator.update(estimate)
+        return self._report(terms)
+
+    def test_step(self, data):
+        batch = self._unpack(data)
+        # Evaluation has its own stream of noise, and leaves the training's where it is. The examples counted so far,
+        # which Keras sets back before each evaluation, tell the batches apart.
+        seed = fold_in(step_seed(self.seed, self.counter.value, "evaluate"), self.loss_tracker.count.value)
+        return self._report(self.terms(batch, seed=seed, training=False))
+
+    def _report(self, terms: Terms):
+        # A value for each example: a replica's share of the last batch may be empty.
+        self.loss_tracker.update_state(terms.loss)
+        for name, values in terms.reports.items():
+            self.trackers[name].update_state(values)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _build_for(self, x):
+        # Networks without static input shapes are built by the first data, which Keras leaves to the traced step.
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+
+    # Saving.
+
+    def get_config(self):
+        serialized = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.parts}
+        return {**super().get_config(), **serialized, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for part in cls.parts:
+            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
+        return cls(**config)
+
+
+def output_shape(network: keras.Model, input_shape) -> tuple[int | None, ...]:
+    """The shape of the network's output; a symbolic call finds that of a subclassed network, and builds it."""
+    if getattr(network, "inputs", None):
+        return tuple(network.compute_output_shape(input_shape))
+    return tuple(network(keras.KerasTensor((None, *input_shape[1:]))).shape)
