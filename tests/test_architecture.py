@@ -15,6 +15,7 @@ LEVELS = {
     "bijectors": 1,
     "distributions": 2,
     "estimators": 3,
+    "families": 3,
     "layers": 3,
     "priors": 4,
     "objectives": 4,

@@ -19,5 +19,6 @@ def test_descent_on_the_kl_finds_the_mean_of_the_posteriors():
     for _ in range(300):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(prior.kl_divergence(q))
-        prior.logits.assign_sub(2.0 * tape.gradient(loss, prior.logits.value))
+        logits = prior.trainable_variables[0]
+        logits.assign_sub(2.0 * tape.gradient(loss, logits.value))
     np.testing.assert_allclose(prior.distribution().mean(), tf.reduce_mean(q.mean(), axis=0), atol=1e-5)

@@ -8,6 +8,8 @@ from tfdiscrete.distributions.invertible_gaussian import InvertibleGaussian
 from tfdiscrete.distributions.match_prior import match_prior
 from tfdiscrete.distributions.product_bernoulli import ProductBernoulli
 from tfdiscrete.distributions.product_categorical import ProductCategorical
+from tfdiscrete.distributions.product_invertible_gaussian import ProductInvertibleGaussian
+from tfdiscrete.distributions.product_normal import ProductNormal
 from tfdiscrete.distributions.straight_through_one_hot import StraightThroughOneHot
 from tfdiscrete.distributions.truncated import Truncated
 
@@ -19,6 +21,8 @@ __all__ = [
     "InvertibleGaussian",
     "ProductBernoulli",
     "ProductCategorical",
+    "ProductInvertibleGaussian",
+    "ProductNormal",
     "StraightThroughOneHot",
     "Truncated",
     "is_family",

@@ -1,5 +1,6 @@
 """The count laws that a layer names: how an unconstrained input becomes a law, and a prior's parameter another."""
 
+import math
 import numbers
 
 import tensorflow as tf
@@ -53,6 +54,10 @@ class CountFamily:
             )
         return [self.of_parameter(float(end)) for end in ends]
 
+    def unconstrained(self, parameter: float) -> float:
+        """The input of which `make` gives the law of a parameter: the log odds of a probability."""
+        return math.log(parameter) - math.log1p(-parameter)
+
     wanted = "a success probability in (0, 1)"
 
     def _admits(self, parameter) -> bool:
@@ -72,6 +77,10 @@ class PoissonFamily(CountFamily):
 
     def of_parameter(self, parameter):
         return tfd.Poisson(rate=tf.constant(parameter, tf.float64))
+
+    def unconstrained(self, parameter):
+        # log(e^rate - 1), the inverse of softplus
+        return parameter + math.log(-math.expm1(-parameter))
 
     def _admits(self, parameter):
         return isinstance(parameter, numbers.Real) and 0.0 < float(parameter) < float("inf")

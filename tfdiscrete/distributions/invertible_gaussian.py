@@ -141,7 +141,7 @@ class InvertibleGaussian(tfd.Distribution):
     def relax(self, seed, num_samples: int, temperature) -> tf.Tensor:
         v = self._before_softmax([num_samples], seed)
         log_y = log_softmax_plus_plus(v, temperature, tf.cast(self._delta, v.dtype))
-        return tf.ensure_shape(log_y, [num_samples, *self.batch_shape, self._loc.shape[-1] + 1])
+        return tf.ensure_shape(log_y, [num_samples, *self.logits_shape])
 
     def discretize(self, num_samples: int | None = None, seed=None) -> tfd.OneHotCategorical:
         """The law of the hard samples.

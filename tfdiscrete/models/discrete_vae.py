@@ -1,6 +1,6 @@
-"""A variational autoencoder with categorical latent variables.
+"""A variational autoencoder with discrete latent variables.
 
-    max E_q[log p(x|z)] - KL(q(z|x) || p(z)),    z: N one-hot variables of K categories
+    max E_q[log p(x|z)] - KL(q(z|x) || p(z)),    z: N variables of a family
 
 Diederik P. Kingma, Max Welling (2014), "Auto-Encoding Variational Bayes", arXiv 1312.6114.
 Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete import estimators, priors
-from tfdiscrete.distributions import ProductCategorical
+from tfdiscrete import estimators, families, priors
+from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.estimators.neighbours import join_own
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, output_shape
@@ -25,17 +25,16 @@ from tfdiscrete.objectives import (
     negative_elbo,
     relaxed_elbo,
 )
-from tfdiscrete.ops import gumbel_max
-from tfdiscrete.ops.precision import widen
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.models")
 class DiscreteVAE(LatentVariableModel):
-    """Any encoder, decoder, likelihood, prior and gradient estimator, trained with `compile` and `fit`.
+    """Any encoder, decoder, family, likelihood, prior and gradient estimator, trained with `compile` and `fit`.
 
     `fit` takes data `x` alone and reports `loss` (the estimator's, nats per example), `rate` and `distortion`;
     `evaluate` reports the discrete bound: `loss` is then an upper bound on -log p(x). `predict`, and a call, give
-    `probabilities`, `code` (the most likely one, one-hot), `index` and `reconstruction` (the likelihood's mean).
+    `code` (the most likely one, as the decoder reads it), `reconstruction` (the likelihood's mean), and what the family
+    says of the posterior: `probabilities` and `index` of discrete variables.
 
     Example:
 
@@ -48,27 +47,30 @@ class DiscreteVAE(LatentVariableModel):
         vae.predict(images)["index"]        # [B, 20]
 
     Args:
-        encoder: a Keras model, data `[B, *data]` to logits `[B, N, K]`.
-        decoder: a Keras model, codes `[B, N, K]` to the likelihood's parameters.
-        estimator: an `Estimator`, or its name with default settings.
+        encoder: a Keras model, data `[B, *data]` to the family's parameters: logits `[B, N, K]` of categorical
+            variables.
+        decoder: a Keras model, the family's codes (one-hot rows `[B, N, K]`) to the likelihood's parameters.
+        family: what z is: a `families.Latents`, or its name with default settings.
+        estimator: an `Estimator`, or its name with default settings; by default the family's.
         prior: a `Prior`, or its name.
         likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
         kl: "analytic", "sampled" (part of the estimator's cost), or "auto": analytic where the prior has a closed form.
         seed: of all noise; a non-negative integer, by default drawn from the system and kept in the config.
 
     Raises:
-        InputError: for unknown names, an encoder whose output is not `[B, N, K]`, or labels given to `fit`.
+        InputError: for unknown names, an encoder whose output is not the family's, or labels given to `fit`.
     """
 
     reported = ("rate", "distortion")
-    parts = ("encoder", "decoder", "estimator", "prior", "likelihood")
+    parts = ("encoder", "decoder", "family", "estimator", "prior", "likelihood")
 
     def __init__(
         self,
         encoder: keras.Model,
         decoder: keras.Model,
         *,
-        estimator: str | estimators.Estimator = "straight_through_gumbel_softmax",
+        family: str | families.Latents = "categorical",
+        estimator: str | estimators.Estimator | None = None,
         prior: str | priors.Prior = "fixed",
         likelihood: str | likelihoods.Likelihood = "bernoulli",
         kl: str = "auto",
@@ -78,7 +80,8 @@ class DiscreteVAE(LatentVariableModel):
         super().__init__(seed=seed, **kwargs)
         self.encoder = encoder
         self.decoder = decoder
-        self.estimator = estimators.get(estimator)
+        self.family = families.get(family)
+        self.estimator = estimators.get(self.family.estimator if estimator is None else estimator)
         self.prior = priors.get(prior)
         self.likelihood = likelihoods.get(likelihood)
         check_name("kl", kl, ("auto", *KL_CHOICES))
@@ -92,37 +95,34 @@ class DiscreteVAE(LatentVariableModel):
     def build(self, input_shape) -> None:
         if self.built:  # type: ignore[has-type]
             return
-        logits_shape = output_shape(self.encoder, input_shape)
-        if len(logits_shape) != 3 or None in logits_shape[1:]:
-            raise InputError(
-                "the encoder must output logits [B, N, K], with N and K static (end it with a Reshape((N, K))). "
-                f"Received: an output of shape {logits_shape}."
-            )
-        if not self.decoder.built:
-            output_shape(self.decoder, logits_shape)
+        parameters_shape = output_shape(self.encoder, input_shape)
         # Those of a loaded model were built with their configs.
+        if not self.family.built:
+            self.family.build(parameters_shape)
+        self.code_shape = (self.family.num_latents, *self.family.code_shape)
+        if not self.decoder.built:
+            output_shape(self.decoder, (None, *self.code_shape))
         if not self.estimator.built:
-            self.estimator.build(logits_shape, tuple(input_shape))
+            self.estimator.build(self.family.logits_shape, tuple(input_shape))
         if not self.prior.built:
-            self.prior.build(logits_shape[1:])
-        self.logits_shape = logits_shape
+            self.prior.build(self.family)
         self.data_shape = tuple(input_shape[1:])
         self.built = True
 
     # Inference.
 
-    def posterior(self, x, *, training=False) -> ProductCategorical:
-        """q(z|x), with batch `[B]` and event `[N, K]`, in float32 at least."""
+    def posterior(self, x, *, training=False):
+        """q(z|x), the family's law, with batch `[B]`, in float32 at least."""
         self._build_for(x)
-        logits = self.encoder(x, training=training)
-        return ProductCategorical(widen(logits))
+        return self.family.distribution(self.encoder(x, training=training))
 
     def log_likelihood(self, x, z, *, training=False) -> tf.Tensor:
-        """log p(x|z) in nats, data `[B, *data]` and codes `[S, B, N, K]` to `[S, B]`."""
-        shape = tf.shape(z)
-        parameters = self.decoder(tf.reshape(z, [-1, *z.shape[2:]]), training=training)
+        """log p(x|z) in nats, data `[B, *data]` and samples `[S, B, *event]` of the posterior to `[S, B]`."""
+        code = self.family.decode(z)
+        shape = tf.shape(code)
+        parameters = self.decoder(tf.reshape(code, [-1, *code.shape[2:]]), training=training)
         parameters = tf.reshape(parameters, tf.concat([shape[:2], tf.shape(parameters)[1:]], axis=0))
-        parameters = tf.ensure_shape(parameters, [z.shape[0], z.shape[1], *parameters.shape[2:]])
+        parameters = tf.ensure_shape(parameters, [code.shape[0], code.shape[1], *parameters.shape[2:]])
         self._check_parameters(x, parameters)
         log_prob = self.likelihood.log_prob(tf.cast(x, parameters.dtype), parameters)
         return tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))
@@ -140,33 +140,29 @@ class DiscreteVAE(LatentVariableModel):
             others = tf.reshape(log_prob[:-1], tf.concat([[-1], tf.shape(log_prob)[2:]], axis=0))
             return join_own(others, log_prob[-1], z)
 
-        if starts_dense(self.decoder):
+        # The shortcut takes one-hot codes.
+        if len(self.family.code_shape) == 1 and starts_dense(self.decoder):
             log_likelihood.neighbours = neighbours  # type: ignore[attr-defined]
         return log_likelihood
 
     def call(self, inputs, training=False):
-        probabilities = tf.nn.softmax(self.posterior(inputs, training=training).logits, axis=-1)
-        code = gumbel_max(probabilities)
-        index = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-        return {
-            "probabilities": probabilities,
-            "code": code,
-            "index": index,
-            "reconstruction": self.decode(code, training=training),
-        }
+        outputs = self.family.outputs(self.posterior(inputs, training=training))
+        return {**outputs, "reconstruction": self.decode(outputs["code"], training=training)}
 
     def decode(self, code, *, training=False) -> tf.Tensor:
-        """E[x|z], codes `[B, N, K]` to data `[B, *data]`."""
+        """E[x|z], codes `[B, N, *code]` (one-hot rows of categorical variables) to data `[B, *data]`."""
         return self.likelihood.mean(self.decoder(code, training=training))
 
     def sample(self, num_samples, seed) -> tf.Tensor:
         """E[x|z] at `num_samples` codes from the prior, `[num_samples, *data]`; `seed` is int32 `[2]`."""
-        return self.decode(self.prior.sample(num_samples, seed))
+        z = self.family.harden(self.prior.sample(num_samples, seed)[tf.newaxis])
+        return self.decode(self.family.decode(z)[0])
 
     def negative_elbo(self, x, *, seed, training=False) -> NegativeElbo:
         """The training loss, or with `training=False` the discrete bound, for data `[B, *data]`."""
+        q = self.posterior(x, training=training)
         return negative_elbo(
-            self.posterior(x, training=training),
+            self.family.hard(q) if self._is_estimated_hard else q,
             self.prior,
             self._log_likelihood_of(x, training),
             self.estimator,
@@ -179,9 +175,9 @@ class DiscreteVAE(LatentVariableModel):
     def bounds(self, x, *, seed, num_samples: int) -> Bounds:
         """The discrete ELBO and the importance-weighted bound on log p(x), for data `[B, *data]`; hard samples."""
         return discrete_bounds(
-            self.posterior(x),
+            self.family.hard(self.posterior(x)),
             self.prior,
-            lambda z: self.log_likelihood(x, z),
+            lambda z: self.log_likelihood(x, self.family.harden(z)),
             seed=seed,
             num_samples=num_samples,
             kl=self.kl,
@@ -202,9 +198,17 @@ class DiscreteVAE(LatentVariableModel):
     # Training.
 
     def terms(self, x, *, seed, training):
-        bound = self.negative_elbo(x, seed=seed, training=training)
-        reports = {"rate": bound.rate, "distortion": bound.distortion}
-        return Terms(bound.loss, reports, [(self.estimator, bound.estimate)])
+        if training or self._is_estimated_hard:
+            bound = self.negative_elbo(x, seed=seed, training=training)
+            reports = {"rate": bound.rate, "distortion": bound.distortion}
+            return Terms(bound.loss, reports, [(self.estimator, bound.estimate)])
+        bounds = self.bounds(x, seed=seed, num_samples=self.estimator.num_samples)
+        return Terms(-bounds.elbo, {"rate": bounds.rate, "distortion": bounds.distortion})
+
+    @property
+    def _is_estimated_hard(self) -> bool:
+        """Whether the estimator takes the law of hard samples, rather than the one that they are relaxed to."""
+        return self.estimator.takes is Family
 
     def _unpack(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -231,11 +235,8 @@ class DiscreteVAE(LatentVariableModel):
     # Saving.
 
     def endpoints(self):
-        _, latents, categories = self.logits_shape
-
         def encode(x):
-            outputs = self(x, training=False)
-            return {name: outputs[name] for name in ("probabilities", "code", "index")}
+            return self.family.outputs(self.posterior(x))
 
         def decode(code):
             return {"reconstruction": self.decode(code)}
@@ -245,7 +246,7 @@ class DiscreteVAE(LatentVariableModel):
 
         return {
             "encode": Endpoint(encode, [tf.TensorSpec([None, *self.data_shape], tf.float32, "x")]),
-            "decode": Endpoint(decode, [tf.TensorSpec([None, latents, categories], tf.float32, "code")]),
+            "decode": Endpoint(decode, [tf.TensorSpec([None, *self.code_shape], tf.float32, "code")]),
             "sample": Endpoint(sample, [tf.TensorSpec([2], tf.int32, "seed"), tf.TensorSpec([], tf.int32, "n")]),
         }
 

@@ -1,9 +1,11 @@
-"""The contract of a prior over `N` latent variables of `K` categories."""
+"""The contract of a prior over `N` latent variables of any family."""
 
 import abc
 
 import keras
 import tensorflow as tf
+
+from tfdiscrete.families import Categorical, Latents
 
 
 class Prior(keras.layers.Layer, abc.ABC):
@@ -12,16 +14,36 @@ class Prior(keras.layers.Layer, abc.ABC):
     A subclass with a closed-form KL writes `kl_divergence` and sets `has_analytic_kl`; otherwise models sample it.
     """
 
+    latents: Latents
+    """The family, once built."""
+
+    def build(self, latents: Latents | tuple[int, int]) -> None:
+        """Makes what the prior owns.
+
+        Args:
+            latents: a built family, or `[N, K]` for categorical variables.
+        """
+        if not isinstance(latents, Latents):
+            shape, latents = tuple(latents), Categorical()
+            latents.build((None, *shape))
+        # Of the model, which saves it: not to be saved twice.
+        object.__setattr__(self, "latents", latents)
+        self.built = True
+
+    def get_build_config(self):
+        # The model that owns the prior builds it with its own family.
+        return None
+
     has_analytic_kl: bool = False
     """Whether `kl_divergence` has a closed form."""
 
     @abc.abstractmethod
     def log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        """log p(z), `[..., N, K]` to `[...]` in z's dtype, extended to the simplex for relaxed estimators."""
+        """log p(z), `[..., *event]` to `[...]` in z's dtype; z is a sample of `latents.hard(q)`, or on the simplex."""
 
     @abc.abstractmethod
     def sample(self, num_samples, seed: tf.Tensor) -> tf.Tensor:
-        """One-hot samples, `[num_samples, N, K]`; `num_samples` may be a tensor, `seed` is int32 `[2]`."""
+        """Hard samples, `[num_samples, *event]`; `num_samples` may be a tensor, `seed` is int32 `[2]`."""
 
     def kl_divergence(self, q) -> tf.Tensor:
         """KL(q || p) in nats, `[*batch]`, in closed form; raises NotImplementedError where there is none."""
@@ -34,14 +56,22 @@ class IndependentPrior(Prior):
     has_analytic_kl = True
 
     @abc.abstractmethod
+    def parameters(self) -> tf.Tensor:
+        """Those of the law, `[N, P]`, float32."""
+
     def distribution(self):
-        """The `ProductCategorical`, with batch `[]` and event `[N, K]`."""
+        """The law, batch `[]`."""
+        return self.latents.distribution(self.parameters())
+
+    def _hard(self):
+        return self.latents.hard(self.distribution())
 
     def log_prob(self, z):
-        return tf.cast(self.distribution().log_prob(z), z.dtype)
+        return tf.cast(self._hard().log_prob(z), z.dtype)
 
     def sample(self, num_samples, seed):
-        return self.distribution().sample(num_samples, seed=seed)
+        return self._hard().sample(num_samples, seed=seed)
 
     def kl_divergence(self, q):
-        return q.kl_divergence(self.distribution())
+        p = self.distribution()
+        return self.latents.kl_divergence(q, p if isinstance(q, type(p)) else self._hard())

@@ -1,48 +1,39 @@
-"""A prior that is given and not trained; uniform by default."""
+"""A prior that is given and not trained."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.distributions import ProductCategorical
-from tfdiscrete.errors import InputError
+from tfdiscrete.families.base import log_probabilities
 from tfdiscrete.priors.base import IndependentPrior
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.priors")
 class Fixed(IndependentPrior):
-    """Independent categorical variables with given probabilities.
+    """Independent variables with a given law.
 
     Args:
-        probabilities: None for uniform, or nested lists or an array that broadcasts to `[N, K]`, positive, each row
-            summing to 1.
+        probabilities: of the hard outcomes, nested lists or an array that broadcasts to `[N, K]`, positive, each row
+            summing to 1. By default the family's own prior: uniform for categorical variables, bits and invertible
+            Gaussians, the law with its `prior` for counts, standard for Gaussians.
 
     Raises:
-        InputError: for probabilities that are not positive or do not sum to 1.
+        InputError: for probabilities that are not positive or do not sum to 1, or that the family cannot have; some
+            only once built.
     """
 
     def __init__(self, probabilities=None, **kwargs):
         super().__init__(**kwargs)
         self.probabilities = None if probabilities is None else np.asarray(probabilities, np.float64).tolist()
-        if probabilities is not None:
-            array = np.asarray(self.probabilities)
-            if not (array > 0).all() or not np.allclose(array.sum(-1), 1.0, atol=1e-6):
-                raise InputError(
-                    f"probabilities must be positive and sum to 1 along the last axis. Received: {probabilities}."
-                )
+        if self.probabilities is not None:
+            log_probabilities(self.probabilities)
 
-    def build(self, event_shape):
-        log_p = 0.0 if self.probabilities is None else np.log(self.probabilities)
-        try:
-            self._log_probabilities = np.broadcast_to(log_p, tuple(event_shape)).astype("float32")
-        except ValueError:
-            raise InputError(
-                f"probabilities must broadcast to [N, K] = {tuple(event_shape)}. Received: shape {np.shape(log_p)}."
-            ) from None
-        self.built = True
+    def build(self, latents):
+        super().build(latents)
+        self._parameters = self.latents.prior_parameters(self.probabilities).astype("float32")
 
-    def distribution(self):
-        return ProductCategorical(tf.constant(self._log_probabilities))
+    def parameters(self):
+        return tf.constant(self._parameters)
 
     def get_config(self):
         return {**super().get_config(), "probabilities": self.probabilities}

@@ -1,18 +1,20 @@
-"""Independent categorical variables whose probabilities are trained with the model."""
+"""Independent variables whose law is trained with the model."""
 
 import keras
 
-from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.priors.base import IndependentPrior
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.priors")
 class Learned(IndependentPrior):
-    """Trainable logits `[N, K]`, uniform at the start."""
+    """Trainable parameters `[N, P]` of the family, which begin as those of its own prior: the uniform law, say."""
 
-    def build(self, event_shape):
-        self.logits = self.add_weight(name="logits", shape=tuple(event_shape), dtype="float32", initializer="zeros")
-        self.built = True
+    def build(self, latents):
+        super().build(latents)
+        start = self.latents.prior_parameters().astype("float32")
+        self._parameters = self.add_weight(
+            name="parameters", shape=start.shape, dtype="float32", initializer=lambda shape, dtype: start
+        )
 
-    def distribution(self):
-        return ProductCategorical(self.logits.value)
+    def parameters(self):
+        return self._parameters.value

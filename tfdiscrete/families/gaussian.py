@@ -1,0 +1,37 @@
+"""Gaussian latent variables, for models that mix them with discrete ones, and to compare with.
+
+z_n = mu_n + sigma_n eps,    eps standard normal
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete.distributions import ProductNormal
+from tfdiscrete.errors import InputError
+from tfdiscrete.families.base import Latents
+from tfdiscrete.ops.precision import widen
+
+# exp(+-20) is beyond what any data tell apart, and far from overflow.
+MAX_LOG_SCALE = 20.0
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.families")
+class Gaussian(Latents):
+    """Real variables; the encoder gives means and log scales `[B, N, 2]`, the decoder reads `[B, N]`."""
+
+    estimator = "pathwise"
+    num_parameters = 2
+    code_shape = ()
+
+    def distribution(self, parameters) -> ProductNormal:
+        loc, log_scale = tf.unstack(widen(parameters), axis=-1)
+        return ProductNormal(loc, tf.exp(tf.clip_by_value(log_scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)))
+
+    def prior_parameters(self, probabilities=None):
+        if probabilities is not None:
+            raise InputError("Gaussian variables have no probabilities of categories. Leave `probabilities` out.")
+        return np.zeros((self.num_latents, 2))
+
+    def outputs(self, q):
+        return {"mean": q.mean(), "scale": q.stddev(), "code": q.mean()}
