@@ -30,6 +30,11 @@ def get(identifier: "str | Latents", **options) -> Latents:
     return REGISTRY[identifier](**options)
 
 
+def options_of(name: str) -> list[str]:
+    """The names of what the family of that name can be given, such as `num_categories`."""
+    return [key for key in REGISTRY[name]().get_config() if key not in ("name", "trainable", "dtype")]
+
+
 __all__ = [
     "REGISTRY",
     "Bernoulli",
@@ -40,4 +45,5 @@ __all__ = [
     "Latents",
     "TruncatedCounts",
     "get",
+    "options_of",
 ]
