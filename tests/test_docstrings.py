@@ -1,4 +1,4 @@
-"""Every public sampler, quantizer and tensor function has a docstring whose example runs."""
+"""Every public sampler, quantizer, metric and tensor function has a docstring whose example runs."""
 
 import inspect
 import re
@@ -11,9 +11,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfdiscrete
-from tfdiscrete import bijectors, distributions, layers, ops
+from tfdiscrete import bijectors, distributions, layers, metrics, ops
 
-PARTS = (bijectors, distributions, layers, ops)
+PARTS = (bijectors, distributions, layers, metrics, ops)
 NAMES = [
     pytest.param(part, name, id=f"{part.__name__.split('.')[-1]}.{name}") for part in PARTS for name in part.__all__
 ]
@@ -21,6 +21,11 @@ NAMES = [
 WITHOUT_EXAMPLE = {
     "distributions.Family": "a protocol",
     "layers.Quantized": "the fields of a result",
+    "metrics.Codes": "the fields of a result",
+    "metrics.Figure": "the fields of a result",
+    "metrics.Information": "the fields of a result",
+    "metrics.PosteriorUsage": "the fields of a result",
+    "metrics.posterior_usage": "takes what `predict` gives",
     "ops.OrderedSample": "the fields of a result",
     "ops.TopCodes": "the fields of a result",
 }
