@@ -9,9 +9,17 @@ import scipy.special
 import tensorflow as tf
 
 from tfdiscrete.priors import Fixed
+from tfdiscrete.priors.base import IndependentPrior
 
 PRIOR = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
 CODES = np.eye(3)[list(itertools.product(range(3), repeat=2))]  # [9, 2, 3]
+
+
+class DoublePrior(IndependentPrior):
+    """`PRIOR` in float64, for comparisons to many digits."""
+
+    def parameters(self):
+        return tf.constant(np.log(PRIOR))
 
 
 class TinyModel(NamedTuple):
@@ -22,6 +30,15 @@ class TinyModel(NamedTuple):
         prior = Fixed(PRIOR)
         prior.build((2, 3))
         return prior
+
+    def double_prior(self):
+        prior = DoublePrior()
+        prior.build((2, 3))
+        return prior
+
+    def replicated(self, example, replicates=20_000):
+        """The model with one example so often, for averages over independent draws."""
+        return self._replace(x=np.broadcast_to(self.x[example], (replicates, 4)))
 
     def log_likelihood(self, z):
         """In TensorFlow: [S, B, 2, 3] to [S, B]."""
@@ -63,11 +80,15 @@ class TinyModel(NamedTuple):
         return np.log(np.einsum("sb,snk->bnk", posterior, CODES))
 
 
+def random_model(seed):
+    """Each pixel depends on both variables, so that no product of categoricals is the posterior."""
+    rng = np.random.default_rng(seed)
+    return TinyModel(rng.integers(2, size=(5, 4)).astype("float64"), 2.0 * rng.normal(size=(2, 3, 4)))
+
+
 @pytest.fixture
 def model():
-    """Each pixel depends on both variables, so that no product of categoricals is the posterior."""
-    rng = np.random.default_rng(0)
-    return TinyModel(rng.integers(2, size=(5, 4)).astype("float64"), 2.0 * rng.normal(size=(2, 3, 4)))
+    return random_model(0)
 
 
 @pytest.fixture
@@ -81,8 +102,8 @@ def factorizing_model(model):
 
 @pytest.fixture
 def replicated_model(model):
-    """The model with its second example 20,000 times, for averages over independent draws."""
-    return model._replace(x=np.broadcast_to(model.x[1], (20_000, 4)))
+    """With the second example."""
+    return model.replicated(1)
 
 
 @pytest.fixture
@@ -95,3 +116,25 @@ def replicated_logits(logits):
 def logits():
     """Of an arbitrary posterior, [5, 2, 3]."""
     return np.random.default_rng(1).normal(size=(5, 2, 3))
+
+
+def central_difference(function, array, step=1e-5):
+    """The gradient of a number with respect to an array, by finite differences."""
+    gradient = np.zeros_like(array)
+    for index in np.ndindex(*array.shape):
+        shift = np.zeros_like(array)
+        shift[index] = step
+        gradient[index] = (function(array + shift) - function(array - shift)) / (2 * step)
+    return gradient
+
+
+def assert_mean_is(exact, draws):
+    """`draws` [R, ...] average to `exact` [...] within 4.5 standard errors in each coordinate."""
+    draws = np.asarray(draws)
+    error = 4.5 * draws.std(axis=0) / np.sqrt(len(draws)) + 1e-6
+    assert (np.abs(draws.mean(axis=0) - exact) <= error).all(), "the mean is another one"
+
+
+def assert_means_agree(first, second):
+    """The same of the difference of two sets of draws, which need not be independent."""
+    assert_mean_is(0.0, np.asarray(first) - np.asarray(second))

@@ -8,11 +8,20 @@ import scipy.stats
 import tensorflow as tf
 
 from tfdiscrete import InputError
-from tfdiscrete.objectives import Bernoulli, Categorical, Gaussian, likelihoods
+from tfdiscrete.objectives import Bernoulli, Categorical, FixedGaussian, Gaussian, likelihoods
 
 RNG = np.random.default_rng(0)
 NAMES = sorted(likelihoods.REGISTRY)
-ALL = [Bernoulli(), Gaussian(), Gaussian(0.5), Categorical(), Categorical(2), Categorical(5)]
+ALL = [
+    Bernoulli(),
+    Gaussian(),
+    Gaussian(0.5),
+    Categorical(),
+    Categorical(2),
+    Categorical(5),
+    FixedGaussian(),
+    FixedGaussian(2.0),
+]
 IDS = [f"{type(likelihood).__name__}-{likelihood.get_config()}" for likelihood in ALL]
 
 
@@ -52,6 +61,21 @@ class TestGaussian:
     def test_a_minimum_that_is_not_positive_is_refused(self, min_scale):
         with pytest.raises(InputError, match="min_scale must be a positive finite number"):
             Gaussian(min_scale)
+
+
+class TestFixedGaussian:
+    @pytest.mark.parametrize("scale", [0.25, 2.0])
+    def test_log_prob_is_scipy_s_around_the_decoder_s_output(self, scale):
+        x, mean = RNG.normal(size=(4, 6)), RNG.normal(size=(4, 6))
+        likelihood = FixedGaussian(scale)
+        expected = scipy.stats.norm.logpdf(x, mean, scale)
+        np.testing.assert_allclose(likelihood.log_prob(x, tf.constant(mean)), expected, rtol=1e-9)
+        np.testing.assert_array_equal(likelihood.mean(tf.constant(mean)), mean)
+
+    @pytest.mark.parametrize("scale", [0, -1.0, float("nan"), "small"])
+    def test_a_scale_that_is_not_positive_is_refused(self, scale):
+        with pytest.raises(InputError, match="scale must be a positive finite number"):
+            FixedGaussian(scale)
 
 
 class TestCategorical:

@@ -3,31 +3,87 @@
     log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z)) = -(distortion + rate)
 
 It is a bound on log p(x) when z is a hard sample (`discrete`). With a relaxed z beside the categorical KL it is not
-a bound of any model's evidence (`relaxed`); it is what relaxation methods train and often what they report.
+a bound of any model's evidence; it is what relaxation methods train and often what they report. Beside the KL of the
+relaxed densities it is a bound of the relaxed model's (`relaxed`).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
-from tfdiscrete.errors import check_name
-from tfdiscrete.estimators import Estimate, Estimator
+from tfdiscrete.errors import check_bool
+from tfdiscrete.estimators import Estimator
+from tfdiscrete.objectives.base import KL_CHOICES, NegativeElbo, Objective, Setting, elbo_bound, elbo_terms
+from tfdiscrete.objectives.relaxed_rate import relaxes
+from tfdiscrete.ops.temperature import check_temperature
 
-KL_CHOICES = ("analytic", "sampled")
+__all__ = ["ELBO", "KL_CHOICES", "NegativeElbo", "negative_elbo"]
 
 
-class NegativeElbo(NamedTuple):
-    """What `negative_elbo` returns."""
+@keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
+class ELBO(Objective):
+    """Distortion plus rate, with the estimator's gradient.
 
-    loss: tf.Tensor
-    """`[B]`, nats: its gradient is the estimator's."""
-    rate: tf.Tensor
-    """`[B]`, nats: KL(q || p), or its estimate; no gradient."""
-    distortion: tf.Tensor
-    """`[B]`, nats: -E log p(x|z); no gradient."""
-    estimate: Estimate
-    """What the estimator returned."""
+    Example:
+
+        objective = ELBO(sticking_the_landing=True)
+        terms = objective(q, prior, log_likelihood, estimator, seed=[0, 1], kl="sampled")
+        tf.reduce_mean(terms.loss)
+
+    Args:
+        sticking_the_landing: for a KL inside of the estimator's cost, whether the gradient of log q passes through the
+            samples alone (see `sticking_the_landing`): the same in the mean, less noisy near the optimum.
+        prior_temperature: of the relaxed prior, for kl="relaxed": a number; by default that of the estimator.
+
+    Raises:
+        InputError: for a temperature that is not positive.
+    """
+
+    def __init__(self, sticking_the_landing: bool = False, prior_temperature: float | None = None):
+        self.sticking_the_landing = check_bool("sticking_the_landing", sticking_the_landing)
+        self.prior_temperature = checked_prior_temperature(prior_temperature)
+        if sticking_the_landing:
+            self.kls = ("relaxed", "sampled")
+
+    def _train(self, setting):
+        return elbo_terms(
+            setting,
+            weight=self._weight(setting),
+            sticking_the_landing=self.sticking_the_landing,
+            prior_temperature=self.prior_temperature,
+        )
+
+    def _weight(self, setting: Setting) -> tf.Tensor | None:
+        """What the rate is multiplied by, `[]`; None for 1."""
+        return None
+
+    def _training_bound(self, estimator, kl):
+        return elbo_bound(estimator, kl)
+
+    def _obstacle(self, kl, prior, estimator):
+        if self.sticking_the_landing and kl == "sampled" and relaxes(estimator):
+            return (
+                "sticking the landing needs the density of the sample, and at relaxed samples kl='sampled' extends "
+                "probabilities linearly: use kl='relaxed', or an estimator at hard samples."
+            )
+        return super()._obstacle(kl, prior, estimator)
+
+    def _wants(self):
+        reason = " with sticking_the_landing, since it stops the log q inside of the estimator's cost"
+        return super()._wants()[:-1] + (f"{reason}." if self.sticking_the_landing else ".")
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "sticking_the_landing": self.sticking_the_landing,
+            "prior_temperature": self.prior_temperature,
+        }
+
+
+def checked_prior_temperature(temperature):
+    """A positive number or None, as it is."""
+    return None if temperature is None else check_temperature(temperature, "prior_temperature")
 
 
 def negative_elbo(
@@ -41,47 +97,5 @@ def negative_elbo(
     context: tf.Tensor | None = None,
     training: bool = True,
 ) -> NegativeElbo:
-    """Distortion plus rate, with the estimator's gradient.
-
-    Args:
-        q: the posterior, a `Family` with batch `[B]`.
-        prior: a `priors.Prior`.
-        log_likelihood: z `[S, B, *event]` to log p(x|z), `[S, B]`. It may have an attribute `neighbours`, z to
-            `[S, B, N, K]`, which an estimator uses that scores all codes that differ from z in one variable.
-        estimator: how the gradient passes through z.
-        seed: int32 `[2]`.
-        kl: "analytic", in closed form outside of the estimator; or "sampled", inside its cost, for a prior that has
-            no closed form.
-        context: passed on to the estimator.
-        training: passed on to the estimator; False gives the discrete bound.
-
-    Returns:
-        A `NegativeElbo`.
-    """
-
-    check_name("kl", kl, KL_CHOICES)
-
-    def expectation(cost) -> Estimate:
-        return estimator.estimate(q, cost, seed=seed, context=context, training=training)
-
-    if kl == "analytic":
-        estimate = expectation(_negated(log_likelihood))
-        rate = tf.cast(prior.kl_divergence(q), estimate.value.dtype)
-        return NegativeElbo(estimate.value + rate, tf.stop_gradient(rate), tf.stop_gradient(estimate.value), estimate)
-
-    def log_ratio(z):
-        return q.log_prob(z) - prior.log_prob(z)
-
-    estimate = expectation(lambda z: log_ratio(z) - log_likelihood(z))
-    # The same seed draws the same z, so the rate is that of the samples in the loss.
-    rate = tf.stop_gradient(expectation(log_ratio).value)
-    return NegativeElbo(estimate.value, rate, tf.stop_gradient(estimate.value) - rate, estimate)
-
-
-def _negated(log_likelihood):
-    def cost(z):
-        return -log_likelihood(z)
-
-    if hasattr(log_likelihood, "neighbours"):
-        cost.neighbours = lambda z: -log_likelihood.neighbours(z)  # type: ignore[attr-defined]
-    return cost
+    """Distortion plus rate, with the estimator's gradient: a call of `ELBO()`, whose arguments these are."""
+    return ELBO()(q, prior, log_likelihood, estimator, seed=seed, kl=kl, context=context, training=training)

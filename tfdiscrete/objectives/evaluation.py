@@ -10,11 +10,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfdiscrete.objectives.relaxed_rate import relaxed_log_ratio
 from tfdiscrete.ops import log_mean_exp
 
 
 class Bounds(NamedTuple):
-    """What `discrete_bounds` returns; each `[B]`, in nats."""
+    """What `discrete_bounds` returns; each `[B]`, in nats.
+
+    Examples are independent: the standard error of a mean over a data set, of its choice and of the sampling together,
+    is the standard deviation of the `[B]` values over sqrt(B), and of the sampling alone sqrt(sum of squared
+    `standard_error`) / B.
+    """
 
     elbo: tf.Tensor
     """-(distortion + rate), averaged over the samples: a bound on log p(x) (`discrete`)."""
@@ -24,6 +30,22 @@ class Bounds(NamedTuple):
     """KL(q || p)."""
     distortion: tf.Tensor
     """-E log p(x|z)."""
+    standard_error: tf.Tensor
+    """That of `importance_weighted`, of the sampling; see `log_mean_exp_error`. NaN for one sample."""
+
+
+def log_mean_exp_error(log_weights: tf.Tensor) -> tf.Tensor:
+    """The standard error of log mean_s w_s, by its slope: sd(w) / (mean(w) sqrt(S)).
+
+    Args:
+        log_weights: `[S, ...]`, independent over `S`.
+
+    Returns:
+        `[...]`: too small where few weights hold most of the sum; it is then below, and near, 1. NaN for `S = 1`.
+    """
+    deviations = tf.math.expm1(log_weights - log_mean_exp(log_weights, axis=0))
+    count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
+    return tf.sqrt(tf.reduce_mean(tf.square(deviations), axis=0) / (count - 1.0))
 
 
 def discrete_bounds(
@@ -37,7 +59,7 @@ def discrete_bounds(
         log_likelihood: z `[S, B, *event]` to log p(x|z), `[S, B]`.
         seed: int32 `[2]`.
         num_samples: `S`.
-        kl: "analytic", or "sampled" where the prior has no closed form.
+        kl: "analytic", or "sampled" where the prior has no closed form; anything else is sampled.
 
     Returns:
         `Bounds`.
@@ -47,7 +69,10 @@ def discrete_bounds(
     log_ratio = q.log_prob(z) - prior.log_prob(z)
     rate = prior.kl_divergence(q) if kl == "analytic" else tf.reduce_mean(log_ratio, axis=0)
     distortion = -tf.reduce_mean(log_p_x, axis=0)
-    return Bounds(-(distortion + rate), log_mean_exp(log_p_x - log_ratio, axis=0), rate, distortion)
+    log_weights = log_p_x - log_ratio
+    return Bounds(
+        -(distortion + rate), log_mean_exp(log_weights, axis=0), rate, distortion, log_mean_exp_error(log_weights)
+    )
 
 
 def relaxed_elbo(
@@ -60,7 +85,9 @@ def relaxed_elbo(
     temperature,
     kl: str,
 ) -> tf.Tensor:
-    """What relaxation methods train: the ELBO at relaxed samples (`relaxed`). It is not a bound on log p(x).
+    """What relaxation methods train: the ELBO at relaxed samples.
+
+    It is not a bound on log p(x); with kl="relaxed" it is one on the evidence of the relaxed model.
 
     Args:
         q: the posterior, a `Family` with batch `[B]`.
@@ -69,11 +96,17 @@ def relaxed_elbo(
         seed: int32 `[2]`.
         num_samples: `S`.
         temperature: of the relaxation.
-        kl: as for `discrete_bounds`; "sampled" evaluates the log probabilities at relaxed points.
+        kl: "analytic"; "sampled", the log probabilities at relaxed points; or "relaxed", the log densities there.
 
     Returns:
         `[B]`, in nats.
     """
     y = tf.exp(q.relax(seed, num_samples, temperature))
-    rate = prior.kl_divergence(q) if kl == "analytic" else tf.reduce_mean(q.log_prob(y) - prior.log_prob(y), axis=0)
+    if kl == "analytic":
+        rate = prior.kl_divergence(q)
+    elif kl == "relaxed":
+        ratio = relaxed_log_ratio(q, prior, seed=seed, num_samples=num_samples, temperature=temperature)
+        rate = tf.reduce_mean(ratio, axis=0)
+    else:
+        rate = tf.reduce_mean(q.log_prob(y) - prior.log_prob(y), axis=0)
     return tf.reduce_mean(log_likelihood(q.decode(y)), axis=0) - rate

@@ -89,6 +89,30 @@ class Gaussian(Likelihood):
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
+class FixedGaussian(Likelihood):
+    """Real data whose mean the decoder outputs, in the data's shape; the distortion is the squared error, in nats.
+
+    Args:
+        scale: the standard deviation, in the data's units.
+    """
+
+    def __init__(self, scale: float = 0.25):
+        self.scale = check_positive("scale", scale)
+
+    def parameter_shape(self, data_shape):
+        return tuple(data_shape)
+
+    def log_prob(self, x, parameters):
+        return -0.5 * tf.square((x - parameters) / self.scale) - math.log(self.scale * math.sqrt(2.0 * math.pi))
+
+    def mean(self, parameters):
+        return parameters
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
 class Categorical(Likelihood):
     """Data on `num_levels` equidistant levels `0, 1/(L-1), ..., 1`; the decoder outputs logits `[..., L]`.
 
@@ -128,6 +152,7 @@ class Categorical(Likelihood):
 REGISTRY: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "categorical": Categorical,
+    "fixed_gaussian": FixedGaussian,
     "gaussian": Gaussian,
 }
 

@@ -1,0 +1,43 @@
+"""The KL of each latent variable, where posterior and prior are products over them.
+
+KL(q || p) = sum_n KL(q(z_n|x) || p(z_n))
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfdiscrete.distributions import InvertibleGaussian, ProductCategorical, ProductNormal
+from tfdiscrete.distributions.kl import categorical_kl
+from tfdiscrete.errors import InputError
+
+tfd = tfp.distributions
+
+
+def rate_per_latent(q, prior) -> tf.Tensor:
+    """KL(q(z_n|x) || p(z_n)) in nats, `[B, N]`, whose sum over `N` is `prior.kl_divergence(q)`.
+
+    Args:
+        q: the posterior, batch `[B]`.
+        prior: a `priors.Prior` of independent variables: one with a `distribution`.
+
+    Raises:
+        InputError: for another prior, or a law that is not known here.
+    """
+    distribution = getattr(prior, "distribution", None)
+    p = distribution() if callable(distribution) else None
+    if isinstance(p, ProductCategorical) and isinstance(q, ProductCategorical):
+        return categorical_kl(q.log_probabilities, p.log_probabilities)
+    for law in (InvertibleGaussian, ProductNormal):
+        if isinstance(p, law) and isinstance(q, law):
+            return _gaussian_kl(q, p, each_has_several=law is InvertibleGaussian)
+    raise InputError(
+        "a rate for each latent variable needs a prior of independent variables of the posterior's kind, such as "
+        f"'fixed' or 'learned'. Received: {type(prior).__name__} with a posterior {type(q).__name__}."
+    )
+
+
+def _gaussian_kl(q, p, *, each_has_several: bool) -> tf.Tensor:
+    rows = [tfd.Normal(tf.cast(law.loc, q.dtype), tf.cast(law.scale, q.dtype)) for law in (q, p)]
+    kl = tfd.kl_divergence(*rows)
+    # Of invertible Gaussians the map onto the simplex is shared: their KL is that of the K-1 Gaussians.
+    return tf.reduce_sum(kl, axis=-1) if each_has_several else kl

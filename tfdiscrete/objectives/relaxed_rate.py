@@ -1,0 +1,106 @@
+"""The KL between relaxed densities, estimated at the relaxed samples.
+
+    E_{y ~ q~}[log q~(y) - log p~(y)]
+
+Beside a likelihood at the same relaxed y it gives a bound on log p~(x), the evidence of the model whose z is relaxed;
+a categorical KL in its place gives no bound. Gumbel-Softmax samples are compared as logarithms (the exp-concrete form),
+invertible Gaussian ones before the map onto the simplex: posterior and prior share it, so that its Jacobian cancels.
+
+Chris J. Maddison, Andriy Mnih, Yee Whye Teh (2017), "The Concrete Distribution", arXiv 1611.00712, appendix C.
+Andres Potapczynski, Gabriel Loaiza-Ganem, John P. Cunningham (2020), "Invertible Gaussian Reparameterization:
+Revisiting the Gumbel-Softmax", arXiv 1912.09588.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from tfdiscrete.distributions import GumbelSoftmax, InvertibleGaussian, ProductCategorical, ProductNormal
+from tfdiscrete.errors import InputError
+from tfdiscrete.estimators import Estimator
+from tfdiscrete.estimators import GumbelSoftmax as GumbelSoftmaxEstimator
+from tfdiscrete.objectives.sticking_the_landing import along_the_path
+
+
+def relaxes(estimator: Estimator) -> bool:
+    """Whether the estimator's cost is taken at `q.relax` of its seed and temperature, and nowhere else."""
+    return isinstance(estimator, GumbelSoftmaxEstimator) and "hard" not in estimator.needs and estimator.any_reduce
+
+
+@functools.singledispatch
+def relaxed_point(q, seed, num_samples, temperature) -> tf.Tensor:
+    """The sample that `q.relax` draws of this seed, at which `relaxed_log_prob` is evaluated: `[S, B, N, ...]`.
+
+    A law registers its own, as it does for `relaxed_log_prob`.
+    """
+    raise InputError(
+        "kl='relaxed' needs a posterior whose relaxation has a density: ProductCategorical or InvertibleGaussian. "
+        f"Received: {q!r}. Use kl='analytic' or 'sampled'."
+    )
+
+
+@functools.singledispatch
+def relaxed_log_prob(law, point, temperature) -> tf.Tensor:
+    """The log density of the law's relaxation at a `relaxed_point`, `[S, B, N, ...]` to `[S, B]`.
+
+    A prior of independent variables has that of its `distribution`; another one registers its own:
+
+        @relaxed_log_prob.register
+        def _(law: MyPrior, point, temperature): ...
+    """
+    distribution = getattr(law, "distribution", None)
+    if callable(distribution):
+        return relaxed_log_prob(distribution(), point, temperature)
+    raise InputError(
+        f"kl='relaxed' needs the density of the relaxed prior, and {type(law).__name__} gives none. Use a prior of "
+        "independent variables, such as 'fixed' or 'learned', or kl='analytic' or 'sampled'."
+    )
+
+
+@relaxed_point.register
+def _(q: ProductCategorical, seed, num_samples, temperature):
+    return q.relax(seed, num_samples, temperature)
+
+
+@relaxed_log_prob.register
+def _(law: ProductCategorical, point, temperature):
+    temperature = tf.cast(tf.convert_to_tensor(temperature, dtype_hint=point.dtype), point.dtype)
+    concrete = GumbelSoftmax(temperature, tf.cast(law.logits, point.dtype))
+    return tf.reduce_sum(concrete.log_prob_of_log(point), axis=-1)
+
+
+@relaxed_point.register
+def _(q: InvertibleGaussian, seed, num_samples, temperature):
+    return ProductNormal(q.loc, q.scale, 2).sample(num_samples, seed=seed)
+
+
+@relaxed_log_prob.register
+def _(law: InvertibleGaussian, point, temperature):
+    return ProductNormal(tf.cast(law.loc, point.dtype), tf.cast(law.scale, point.dtype), 2).log_prob(point)
+
+
+def relaxed_log_ratio(
+    q, prior, *, seed, num_samples: int, temperature, prior_temperature=None, sticking_the_landing: bool = False
+) -> tf.Tensor:
+    """log q~(y) - log p~(y) at the relaxed samples of a seed, differentiable.
+
+    Args:
+        q: the posterior, batch `[B]`.
+        prior: a `priors.Prior`, or a law.
+        seed: int32 `[2]`, as for `q.relax`.
+        num_samples: `S`.
+        temperature: of the posterior's relaxation.
+        prior_temperature: of the prior's; by default the posterior's. It makes no difference to invertible Gaussians,
+            which share the map.
+        sticking_the_landing: whether the gradient of log q~ passes through the samples alone.
+
+    Returns:
+        `[S, B]`.
+    """
+    point = relaxed_point(q, seed, num_samples, temperature)
+
+    def log_q(at):
+        return relaxed_log_prob(q, at, temperature)
+
+    own = along_the_path(log_q, point) if sticking_the_landing else log_q(point)
+    return own - relaxed_log_prob(prior, point, temperature if prior_temperature is None else prior_temperature)
