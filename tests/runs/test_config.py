@@ -51,6 +51,26 @@ def test_a_setting_that_does_not_exist_is_refused():
         RunConfig.from_json({"epoch": 3})
 
 
+def test_auto_is_the_estimator_of_the_family():
+    assert RunConfig(family="gaussian").estimator_name == "pathwise"
+    assert RunConfig().estimator_name == "straight_through_gumbel_softmax"
+    assert RunConfig(family="bernoulli", estimator="disarm").estimator_name == "disarm"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"family_options": "law=poisson"}, "unknown option of categorical 'law'. Known: num_categories"),
+        ({"family": "truncated_counts", "family_options": "laws=poisson"}, "Did you mean 'law'"),
+        ({"objective_options": "beta=2"}, "unknown option of elbo 'beta'"),
+        ({"objective_options": "beta"}, 'objective_options must be like "beta=0.5"'),
+    ],
+)
+def test_an_option_of_another_family_or_objective_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        RunConfig(**settings)
+
+
 def test_estimator_options_are_numbers_truth_values_and_names():
     config = RunConfig(estimator="score_function", estimator_options="num_samples=4, baseline=none,decay=0.5")
     assert config.parsed_estimator_options() == {"num_samples": 4, "baseline": "none", "decay": 0.5}

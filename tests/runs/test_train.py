@@ -197,7 +197,7 @@ def test_without_a_folder_the_first_free_number_is_taken(tmp_path):
 def test_every_network_and_likelihood_trains(encoder, likelihood):
     config = runs.RunConfig(encoder=encoder, likelihood=likelihood, num_latents=2, num_categories=3)
     x = data.load("digits", binarize=config.binarization).train.x[:200]
-    model = make_model(config, x.shape[1:])
+    model = make_model(config, x.shape[1:], len(x))
     losses = model.fit(x, batch_size=100, epochs=8, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
@@ -207,7 +207,7 @@ def test_every_network_and_likelihood_trains(encoder, likelihood):
 def test_every_estimator_lowers_the_bound_of_digits(estimator):
     config = runs.RunConfig(estimator=estimator, num_latents=4, num_categories=4)
     x = data.load("digits", binarize="threshold").train.x
-    model = make_model(config, x.shape[1:])
+    model = make_model(config, x.shape[1:], len(x))
     before = model.evaluate(x, verbose=0)[0]
     model.fit(x, batch_size=100, epochs=5, verbose=0)
     # The best model without latents, the pixels' own frequencies, has 25.6 nats.

@@ -6,25 +6,19 @@ Diederik P. Kingma, Max Welling (2014), "Auto-Encoding Variational Bayes", arXiv
 Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", arXiv 1611.01144.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete import estimators, families, priors
+from tfdiscrete import estimators, families, objectives, priors
 from tfdiscrete.distributions import Family
-from tfdiscrete.errors import InputError, check_name
+from tfdiscrete.errors import InputError
 from tfdiscrete.estimators.neighbours import join_own
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, output_shape
 from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
-from tfdiscrete.objectives import (
-    KL_CHOICES,
-    Bounds,
-    NegativeElbo,
-    discrete_bounds,
-    likelihoods,
-    negative_elbo,
-    relaxed_elbo,
-)
+from tfdiscrete.objectives import Bounds, NegativeElbo, discrete_bounds, likelihoods, relaxed_elbo
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.models")
@@ -35,6 +29,9 @@ class DiscreteVAE(LatentVariableModel):
     `evaluate` reports the discrete bound: `loss` is then an upper bound on -log p(x). `predict`, and a call, give
     `code` (the most likely one, as the decoder reads it), `reconstruction` (the likelihood's mean), and what the family
     says of the posterior: `probabilities` and `index` of discrete variables.
+
+    With a prior that depends on a class, `priors.Conditional`, data may come with integer classes `y`, `[B]`: `fit` and
+    `evaluate` are then of bounds on log p(x|y).
 
     Example:
 
@@ -54,15 +51,17 @@ class DiscreteVAE(LatentVariableModel):
         estimator: an `Estimator`, or its name with default settings; by default the family's.
         prior: a `Prior`, or its name.
         likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
-        kl: "analytic", "sampled" (part of the estimator's cost), or "auto": analytic where the prior has a closed form.
+        objective: what is minimised, an `objectives.Objective` or its name; `evaluate` reports the bound.
+        kl: "analytic", "sampled" or "relaxed" (part of the estimator's cost), or "auto": the first that suits.
         seed: of all noise; a non-negative integer, by default drawn from the system and kept in the config.
 
     Raises:
-        InputError: for unknown names, an encoder whose output is not the family's, or labels given to `fit`.
+        InputError: for unknown names, an encoder whose output is not the family's, or labels given to `fit` under a
+            prior that takes none.
     """
 
     reported = ("rate", "distortion")
-    parts = ("encoder", "decoder", "family", "estimator", "prior", "likelihood")
+    parts = ("encoder", "decoder", "family", "estimator", "prior", "likelihood", "objective")
 
     def __init__(
         self,
@@ -73,6 +72,7 @@ class DiscreteVAE(LatentVariableModel):
         estimator: str | estimators.Estimator | None = None,
         prior: str | priors.Prior = "fixed",
         likelihood: str | likelihoods.Likelihood = "bernoulli",
+        objective: str | objectives.Objective = "elbo",
         kl: str = "auto",
         seed: int | None = None,
         **kwargs,
@@ -84,11 +84,10 @@ class DiscreteVAE(LatentVariableModel):
         self.estimator = estimators.get(self.family.estimator if estimator is None else estimator)
         self.prior = priors.get(prior)
         self.likelihood = likelihoods.get(likelihood)
-        check_name("kl", kl, ("auto", *KL_CHOICES))
-        analytic = self.prior.has_analytic_kl
-        if kl == "analytic" and not analytic:
-            raise InputError(f"{type(self.prior).__name__} has no closed-form KL: use kl='sampled' or 'auto'.")
-        self.kl = ("analytic" if analytic else "sampled") if kl == "auto" else kl
+        self.objective = objectives.get(objective)
+        self.kl = kl
+        if not self.prior.takes_condition:
+            self.objective.choose_kl(kl, self.prior, self.estimator)
         if getattr(encoder, "inputs", None):
             self.build(encoder.input_shape)
 
@@ -104,6 +103,7 @@ class DiscreteVAE(LatentVariableModel):
             output_shape(self.decoder, (None, *self.code_shape))
         if not self.estimator.built:
             self.estimator.build(self.family.logits_shape, tuple(input_shape))
+        self.prior.connect(self._encode, tuple(input_shape[1:]))
         if not self.prior.built:
             self.prior.build(self.family)
         self.data_shape = tuple(input_shape[1:])
@@ -115,6 +115,18 @@ class DiscreteVAE(LatentVariableModel):
         """q(z|x), the family's law, with batch `[B]`, in float32 at least."""
         self._build_for(x)
         return self.family.distribution(self.encoder(x, training=training))
+
+    def _encode(self, x) -> tf.Tensor:
+        return self.encoder(x, training=False)
+
+    def _prior(self, condition):
+        """p(z), or p(z|y) of given classes `[B]`."""
+        return self.prior if condition is None else self.prior.given(condition)
+
+    def _prior_and_kl(self, condition) -> tuple[Any, str]:
+        """`_prior`, and the KL of bounds by hard samples."""
+        prior = self._prior(condition)
+        return prior, "analytic" if prior.has_analytic_kl and self.kl != "sampled" else "sampled"
 
     def log_likelihood(self, x, z, *, training=False) -> tf.Tensor:
         """log p(x|z) in nats, data `[B, *data]` and samples `[S, B, *event]` of the posterior to `[S, B]`."""
@@ -153,17 +165,24 @@ class DiscreteVAE(LatentVariableModel):
         """E[x|z], codes `[B, N, *code]` (one-hot rows of categorical variables) to data `[B, *data]`."""
         return self.likelihood.mean(self.decoder(code, training=training))
 
-    def sample(self, num_samples, seed) -> tf.Tensor:
-        """E[x|z] at `num_samples` codes from the prior, `[num_samples, *data]`; `seed` is int32 `[2]`."""
-        z = self.family.harden(self.prior.sample(num_samples, seed)[tf.newaxis])
+    def sample(self, num_samples, seed, condition=None) -> tf.Tensor:
+        """E[x|z] at `num_samples` codes from the prior, `[num_samples, *data]`.
+
+        Args:
+            num_samples: an integer or a tensor.
+            seed: int32 `[2]`.
+            condition: of a conditional prior, a class, or one for each sample; by default drawn.
+        """
+        prior, _ = self._prior_and_kl(condition)
+        z = self.family.harden(prior.sample(num_samples, seed)[tf.newaxis])
         return self.decode(self.family.decode(z)[0])
 
-    def negative_elbo(self, x, *, seed, training=False) -> NegativeElbo:
+    def negative_elbo(self, x, *, seed, training=False, condition=None) -> NegativeElbo:
         """The training loss, or with `training=False` the discrete bound, for data `[B, *data]`."""
         q = self.posterior(x, training=training)
-        return negative_elbo(
+        return self.objective(
             self.family.hard(q) if self._is_estimated_hard else q,
-            self.prior,
+            self._prior(condition),
             self._log_likelihood_of(x, training),
             self.estimator,
             seed=seed,
@@ -172,38 +191,41 @@ class DiscreteVAE(LatentVariableModel):
             training=training,
         )
 
-    def bounds(self, x, *, seed, num_samples: int) -> Bounds:
+    def bounds(self, x, *, seed, num_samples: int, condition=None) -> Bounds:
         """The discrete ELBO and the importance-weighted bound on log p(x), for data `[B, *data]`; hard samples."""
+        prior, kl = self._prior_and_kl(condition)
         return discrete_bounds(
             self.family.hard(self.posterior(x)),
-            self.prior,
+            prior,
             lambda z: self.log_likelihood(x, self.family.harden(z)),
             seed=seed,
             num_samples=num_samples,
-            kl=self.kl,
+            kl=kl,
         )
 
     def relaxed_elbo(self, x, *, seed, num_samples: int, temperature) -> tf.Tensor:
         """The ELBO at relaxed samples, `[B]`, for data `[B, *data]`: not a bound."""
+        prior, kl = self._prior_and_kl(None)
         return relaxed_elbo(
             self.posterior(x),
-            self.prior,
+            prior,
             lambda z: self.log_likelihood(x, z),
             seed=seed,
             num_samples=num_samples,
             temperature=temperature,
-            kl=self.kl,
+            kl=kl,
         )
 
     # Training.
 
-    def terms(self, x, *, seed, training):
+    def terms(self, data, *, seed, training):
+        x, condition = data
         if training or self._is_estimated_hard:
-            bound = self.negative_elbo(x, seed=seed, training=training)
+            bound = self.negative_elbo(x, seed=seed, training=training, condition=condition)
             reports = {"rate": bound.rate, "distortion": bound.distortion}
             return Terms(bound.loss, reports, [(self.estimator, bound.estimate)])
-        bounds = self.bounds(x, seed=seed, num_samples=self.estimator.num_samples)
-        return Terms(-bounds.elbo, {"rate": bounds.rate, "distortion": bounds.distortion})
+        bounds = self.bounds(x, seed=seed, num_samples=self.estimator.num_samples, condition=condition)
+        return Terms(-self.objective.evaluated(bounds), {"rate": bounds.rate, "distortion": bounds.distortion})
 
     @property
     def _is_estimated_hard(self) -> bool:
@@ -212,17 +234,19 @@ class DiscreteVAE(LatentVariableModel):
 
     def _unpack(self, data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        if y is not None or weight is not None:
+        if weight is not None or not (y is None or self.prior.takes_condition):
             raise InputError(
                 "DiscreteVAE learns from x alone. Received: labels or sample weights; call fit(x), or map the "
-                "data set to its images."
+                "data set to its images. Labels are for a prior that depends on them: prior=Conditional(num_classes)."
             )
         self._build_for(x)
-        return x
+        return x, None if y is None else tf.reshape(y, [-1])
 
     def _check_arrays(self, x, y=None):
         if isinstance(x, np.ndarray | tf.Tensor):
             self.likelihood.check(np.asarray(x))
+        if isinstance(y, np.ndarray | tf.Tensor) and self.prior.takes_condition:
+            self.prior.check_condition(y)
 
     def _check_parameters(self, x, parameters):
         expected = self.likelihood.parameter_shape(tuple(x.shape[1:]))
@@ -241,13 +265,17 @@ class DiscreteVAE(LatentVariableModel):
         def decode(code):
             return {"reconstruction": self.decode(code)}
 
-        def sample(seed, n):
-            return {"samples": self.sample(n, seed)}
+        def sample(seed, n, condition=None):
+            return {"samples": self.sample(n, seed, condition)}
+
+        drawn = [tf.TensorSpec([2], tf.int32, "seed"), tf.TensorSpec([], tf.int32, "n")]
+        if self.prior.takes_condition:
+            drawn.append(tf.TensorSpec([None], tf.int32, "condition"))
 
         return {
             "encode": Endpoint(encode, [tf.TensorSpec([None, *self.data_shape], tf.float32, "x")]),
             "decode": Endpoint(decode, [tf.TensorSpec([None, *self.code_shape], tf.float32, "code")]),
-            "sample": Endpoint(sample, [tf.TensorSpec([2], tf.int32, "seed"), tf.TensorSpec([], tf.int32, "n")]),
+            "sample": Endpoint(sample, drawn),
         }
 
     def get_config(self):

@@ -1,7 +1,7 @@
 """Encoders and decoders by name, for models that do not bring their own.
 
-The two mirror each other: the encoder maps data `[B, *data]` to logits `[B, N, K]`, the decoder codes `[B, N, K]` to
-the likelihood's parameters.
+The two mirror each other: the encoder maps data `[B, *data]` to a family's parameters, logits `[B, N, K]` of
+categorical variables; the decoder maps its codes, one-hot rows `[B, N, K]`, to the likelihood's parameters.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from tfdiscrete.errors import InputError, check_count, unknown_name
+from tfdiscrete.families import Categorical, Latents
 
 Tensor: TypeAlias = keras.KerasTensor
 Body = Callable[[Tensor], Tensor]
@@ -24,7 +25,8 @@ def make_networks(
     data_shape: tuple[int, ...],
     parameter_shape: tuple[int, ...],
     num_latents: int,
-    num_categories: int,
+    num_categories: int | None = None,
+    family: Latents | None = None,
     seed: int = 0,
 ) -> tuple[keras.Model, keras.Model]:
     """Makes an encoder and a decoder.
@@ -35,7 +37,8 @@ def make_networks(
         data_shape: of one example.
         parameter_shape: what the likelihood reads for one example (`Likelihood.parameter_shape`).
         num_latents: `N`.
-        num_categories: `K`.
+        num_categories: `K`, of categorical variables.
+        family: other variables; either this or `num_categories`.
         seed: of the initial weights.
 
     Returns:
@@ -46,7 +49,16 @@ def make_networks(
     """
     if name not in NETWORKS:
         raise unknown_name("encoder", name, NETWORKS)
-    event = (check_count("num_latents", num_latents), check_count("num_categories", num_categories))
+    if (num_categories is None) == (family is None):
+        raise InputError(
+            "give either num_categories, of categorical variables, or family, such as families.Bernoulli(). "
+            f"Received: num_categories={num_categories}, family={family}."
+        )
+    family = Categorical(num_categories) if family is None else family
+    if not family.num_parameters:
+        raise InputError(f"give {type(family).__name__} its num_categories: the encoder ends with them.")
+    latents = check_count("num_latents", num_latents)
+    event = (latents, family.num_parameters)
     initializers = (keras.initializers.GlorotUniform(s) for s in itertools.count(1000 * seed))
     encode, decode = NETWORKS[name](data_shape, parameter_shape, initializers)
 
@@ -54,7 +66,7 @@ def make_networks(
     logits = layers.Dense(math.prod(event), kernel_initializer=next(initializers), name="logits")(encode(x))
     encoder = keras.Model(x, layers.Reshape(event, dtype="float32")(logits), name="encoder")
 
-    code = keras.Input(event, name="code")
+    code = keras.Input((latents, *family.code_shape), name="code")
     parameters = decode(layers.Flatten()(code))
     decoder = keras.Model(code, layers.Reshape(parameter_shape, dtype="float32")(parameters), name="decoder")
     return encoder, decoder

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import check_name
-from tfdiscrete.metrics import active_latents, codes_used, distinct_codes
+from tfdiscrete.metrics import posterior_usage
 from tfdiscrete.models import DiscreteVAE
 from tfdiscrete.ops import fold_in, seed_of, split_seed
 from tfdiscrete.runs.folder import RunFolder
@@ -61,8 +61,6 @@ def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_si
     means = {name: float(np.concatenate(values).mean()) for name, values in columns.items()}
     importance = np.concatenate(columns["iwae_100"])
     outputs = model.predict(x, batch_size=500, verbose=0)
-    latents, categories = outputs["probabilities"].shape[1:]
-    active = active_latents(outputs["probabilities"])
     return {
         "discrete_elbo": means["discrete_elbo"],
         "relaxed_elbo": means.get("relaxed_elbo"),
@@ -70,11 +68,7 @@ def evaluate_model(model: DiscreteVAE, x: np.ndarray, *, seed: int = 0, batch_si
         "iwae_100_stderr": float(importance.std(ddof=1) / np.sqrt(len(importance))) if len(importance) > 1 else None,
         "rate": means["rate"],
         "distortion": means["distortion"],
-        "active_units": int(active.sum()),
-        "num_latents": latents,
-        "codes_used": codes_used(outputs["index"][:, active], categories),
-        "num_codes": latents * categories,
-        "distinct_codes": distinct_codes(outputs["index"][:, active]),
+        **posterior_usage(outputs)._asdict(),
         "num_examples": len(x),
     }
 

@@ -29,13 +29,17 @@ def metrics_table(metrics: dict, title: str) -> Table:
         ("rate", _nats(metrics["rate"]), "KL(q(z|x) || p(z))"),
         ("distortion", _nats(metrics["distortion"]), "-E log p(x|z)"),
         ("active units", f"{metrics['active_units']} of {metrics['num_latents']}", "latent variables that depend on x"),
-        (
-            "codes used",
-            f"{metrics['codes_used']} of {metrics['num_codes']}",
-            "categories of active variables that are some x's likeliest",
-        ),
-        ("distinct codes", f"{metrics['distinct_codes']}", f"different codes for {metrics['num_examples']} examples"),
     ]
+    if metrics["num_codes"] is not None:
+        used = f"{metrics['codes_used']} of {metrics['num_codes']}"
+        rows += [
+            ("codes used", used, "categories of active variables that are some x's likeliest"),
+            (
+                "distinct codes",
+                f"{metrics['distinct_codes']}",
+                f"different codes for {metrics['num_examples']} examples",
+            ),
+        ]
     for row in rows:
         table.add_row(*row)
     return table

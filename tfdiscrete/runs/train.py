@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from tfdiscrete import estimators
+from tfdiscrete import estimators, families, objectives
 from tfdiscrete.errors import InputError
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.objectives import likelihoods
@@ -71,7 +71,7 @@ def train(
         folder = RunFolder(out or next_free_folder(Path("runs"), config.dataset))
     # What can fail for the user's reasons comes before anything is written.
     dataset = data.load(config.dataset, binarize=config.binarization)
-    model = make_model(config, dataset.train.x.shape[1:])
+    model = make_model(config, dataset.train.x.shape[1:], len(dataset.train.x))
     batches = ShuffledBatches(dataset.train.x, batch_size=config.batch_size, seed=config.seed)
     done = 0
     if resume:
@@ -89,40 +89,59 @@ def train(
     return folder
 
 
-def make_model(config: RunConfig, data_shape: tuple[int, ...]) -> DiscreteVAE:
-    """The compiled model of a config, with its optimizer built."""
+def make_model(config: RunConfig, data_shape: tuple[int, ...], num_examples: int) -> DiscreteVAE:
+    """The compiled model of a config, with its optimizer built, for so many examples in an epoch."""
     likelihood = likelihoods.get(config.likelihood)
+    family = make_family(config)
     encoder, decoder = make_networks(
         config.encoder,
         data_shape=tuple(data_shape),
         parameter_shape=likelihood.parameter_shape(tuple(data_shape)),
         num_latents=config.num_latents,
-        num_categories=config.num_categories,
+        family=family,
         seed=config.seed,
     )
     model = DiscreteVAE(
         encoder,
         decoder,
+        family=family,
         estimator=make_estimator(config),
         prior=config.prior,
         likelihood=likelihood,
+        objective=objectives.get(config.objective, **config.parsed_objective_options()),
+        kl=config.kl,
         seed=config.seed,
         name="discrete_vae",
     )
-    model.compile(keras.optimizers.Adam(config.learning_rate))
+    model.compile(keras.optimizers.Adam(_learning_rate(config, num_examples)))
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _learning_rate(config: RunConfig, num_examples: int):
+    if config.learning_rate_decay == "none":
+        return config.learning_rate
+    steps = config.epochs * -(-num_examples // config.batch_size)
+    return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps, alpha=0.01)
+
+
+def make_family(config: RunConfig) -> families.Latents:
+    """The latent variables of a config."""
+    options = config.parsed_family_options()
+    if "num_categories" in families.options_of(config.family):
+        options.setdefault("num_categories", config.num_categories)
+    return families.get(config.family, **options)
 
 
 def make_estimator(config: RunConfig) -> estimators.Estimator:
     """The estimator of a config; one that anneals its temperature or epsilon gets the schedule."""
     options = config.parsed_estimator_options()
-    annealed = estimators.REGISTRY[config.estimator].annealed
+    annealed = estimators.REGISTRY[config.estimator_name].annealed
     if annealed is not None and annealed not in options:
         options[annealed] = ExponentialAnnealing(
             config.temperature, rate=config.anneal_rate, minimum=config.temperature_min, every=config.anneal_every
         )
-    return estimators.get(config.estimator, **options)
+    return estimators.get(config.estimator_name, **options)
 
 
 def _resumed(config: RunConfig | Mapping | None, out) -> tuple[RunFolder, RunConfig]:
@@ -137,6 +156,11 @@ def _resumed(config: RunConfig | Mapping | None, out) -> tuple[RunFolder, RunCon
     differing = [f"{k}={v!r} (the run has {stored[k]!r})" for k, v in asked.items() if k != "epochs" and v != stored[k]]
     if differing:
         raise InputError(f"a resumed run keeps its settings, but for epochs. Received: {', '.join(differing)}.")
+    if resumed.epochs != stored["epochs"] and resumed.learning_rate_decay != "none":
+        raise InputError(
+            f"a run whose learning rate has decayed over its {stored['epochs']} epochs cannot grow. "
+            f"Received: epochs={resumed.epochs}."
+        )
     if resumed.epochs < stored["epochs"]:
         raise InputError(f"a resumed run can only grow. Received: epochs={resumed.epochs} < {stored['epochs']}.")
     return folder, resumed

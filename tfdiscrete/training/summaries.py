@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.metrics import active_latents, codes_used, latent_usage
+from tfdiscrete.metrics import latent_usage, posterior_usage
 from tfdiscrete.ops import fold_in, seed_of
 from tfdiscrete.training.pictures import figure_tensor, reconstructions_figure, samples_figure, usage_figure
 
@@ -33,20 +33,21 @@ class LatentSummaries(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         outputs = self.model.predict(self.x, batch_size=500, verbose=0)
-        probabilities, index = outputs["probabilities"], outputs["index"]
-        categories = probabilities.shape[-1]
-        active = active_latents(probabilities)
+        usage = posterior_usage(outputs)
         samples = self.model.sample(36, fold_in(seed_of(0, "sample"), epoch)).numpy()
         pictures = {
             "reconstructions": reconstructions_figure(self.x[:20], outputs["reconstruction"][:20]),
             "samples": samples_figure(samples),
-            "latent_usage": usage_figure(latent_usage(index, categories)),
         }
+        if usage.num_codes is not None:
+            categories = usage.num_codes // usage.num_latents
+            pictures["latent_usage"] = usage_figure(latent_usage(outputs["index"], categories))
         with self._writer.as_default(step=epoch + 1):
             for name, figure in pictures.items():
                 tf.summary.image(name, figure_tensor(figure))
-            tf.summary.scalar("active_units", active.sum())
-            tf.summary.scalar("codes_used", codes_used(index[:, active], categories))
+            tf.summary.scalar("active_units", usage.active_units)
+            if usage.codes_used is not None:
+                tf.summary.scalar("codes_used", usage.codes_used)
             if self.model.estimator.annealed is not None:
                 tf.summary.scalar(self.model.estimator.annealed, self.model.estimator.annealed_value())
         self._writer.flush()
