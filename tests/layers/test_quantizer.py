@@ -213,6 +213,14 @@ class TestAnyQuantizer:
         with pytest.raises(InputError, match=r"indices must be integers. Received: indices of dtype float32"):
             layer.decode(np.zeros((2, 3), "float32"))
 
+    def test_symbolic_tensors_are_refused_where_a_functional_model_cannot_take_them(self, kind):
+        layer = MAKERS[kind]()
+        _, index, _ = layer(keras.Input(X.shape[1:]))
+        with pytest.raises(InputError, match="in a functional model call it in the `call` of a subclassed layer"):
+            layer.decode(index)
+        with pytest.raises(InputError, match="in a functional model call the quantizer and take its `index`"):
+            layer.encode(keras.Input(X.shape[1:]))
+
     def test_decoding_before_there_are_codes_is_refused(self, kind):
         layer = MAKERS[kind]()
         shape = layer.compute_output_shape((2, 6)).index

@@ -106,6 +106,7 @@ class Quantizer(keras.layers.Layer, abc.ABC):
 
     def encode(self, inputs) -> tf.Tensor:
         """The index of each input's code, int32 `[...]` or `[..., H]`, as at inference; nothing is counted."""
+        _refuse_symbolic(inputs, "encode", "call the quantizer and take its `index`")
         inputs = tf.convert_to_tensor(inputs)
         if not self.built:
             self.build(tuple(inputs.shape))
@@ -123,8 +124,10 @@ class Quantizer(keras.layers.Layer, abc.ABC):
             index out of range is NaN.
 
         Raises:
-            InputError: for indices of another type or shape, and eagerly for one out of range.
+            InputError: for indices of another type or shape, the symbolic ones of a functional model, and eagerly for
+                one out of range.
         """
+        _refuse_symbolic(indices, "decode", "call it in the `call` of a subclassed layer or model")
         indices = tf.convert_to_tensor(indices)
         if not indices.dtype.is_integer:
             raise InputError(f"indices must be integers. Received: indices of dtype {indices.dtype.name}.")
@@ -187,6 +190,11 @@ class Quantizer(keras.layers.Layer, abc.ABC):
             keras.KerasTensor(index, "int32"),
             keras.KerasTensor(loss, wide_dtype(self.compute_dtype).name),
         )
+
+
+def _refuse_symbolic(tensor, method: str, instead: str) -> None:
+    if isinstance(tensor, keras.KerasTensor):
+        raise InputError(f"{method} takes tensors with values; in a functional model {instead}. Received: {tensor!r}.")
 
 
 def mean_square(difference: tf.Tensor) -> tf.Tensor:

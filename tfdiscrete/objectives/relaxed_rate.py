@@ -43,7 +43,8 @@ def relaxed_point(q, seed, num_samples, temperature) -> tf.Tensor:
 def relaxed_log_prob(law, point, temperature) -> tf.Tensor:
     """The log density of the law's relaxation at a `relaxed_point`, `[S, B, N, ...]` to `[S, B]`.
 
-    A prior of independent variables has that of its `distribution`; another one registers its own:
+    A prior of independent variables has that of its `distribution`, a mixture that of its `components`; another one
+    registers its own:
 
         @relaxed_log_prob.register
         def _(law: MyPrior, point, temperature): ...
@@ -51,9 +52,14 @@ def relaxed_log_prob(law, point, temperature) -> tf.Tensor:
     distribution = getattr(law, "distribution", None)
     if callable(distribution):
         return relaxed_log_prob(distribution(), point, temperature)
+    components = getattr(law, "components", None)
+    if callable(components):
+        log_weights, laws = components()
+        each = relaxed_log_prob(laws, tf.expand_dims(point, -3), temperature)
+        return tf.reduce_logsumexp(tf.cast(log_weights, each.dtype) + each, axis=-1)
     raise InputError(
         f"kl='relaxed' needs the density of the relaxed prior, and {type(law).__name__} gives none. Use a prior of "
-        "independent variables, such as 'fixed' or 'learned', or kl='analytic' or 'sampled'."
+        "independent variables, such as 'fixed' or 'learned', or a mixture of them, or kl='analytic' or 'sampled'."
     )
 
 

@@ -1,24 +1,62 @@
-"""Priors p(z), from fixed to learned, each a Keras layer that a model owns."""
+"""Priors p(z), from fixed to conditional, each a Keras layer that a model owns."""
 
-from tfdiscrete.errors import unknown_name
+import inspect
+
+from tfdiscrete.errors import InputError, unknown_name
+from tfdiscrete.priors.autoregressive import Autoregressive
 from tfdiscrete.priors.base import Prior
+from tfdiscrete.priors.compartmentalised import Compartmentalised
+from tfdiscrete.priors.conditional import Conditional
 from tfdiscrete.priors.fixed import Fixed
+from tfdiscrete.priors.hierarchical import Hierarchical
 from tfdiscrete.priors.learned import Learned
+from tfdiscrete.priors.mixture import Mixture
+from tfdiscrete.priors.vamp import VampPrior
 
-REGISTRY: dict[str, type[Prior]] = {"fixed": Fixed, "learned": Learned}
+REGISTRY: dict[str, type[Prior]] = {
+    "compartmentalised": Compartmentalised,
+    "conditional": Conditional,
+    "fixed": Fixed,
+    "hierarchical": Hierarchical,
+    "learned": Learned,
+    "mixture": Mixture,
+    "vamp": VampPrior,
+}
+"""By name; not `Autoregressive`, which is trained on the codes of a finished model."""
 
 
-def get(identifier: "str | Prior") -> Prior:
-    """Returns the prior of that name; a `Prior` is returned as it is.
+def get(identifier: "str | Prior", **options) -> Prior:
+    """Returns the prior of that name, with the given settings; a `Prior` is returned as it is.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, or where a setting is needed and not given.
     """
     if isinstance(identifier, Prior):
         return identifier
     if identifier not in REGISTRY:
         raise unknown_name("prior", identifier, REGISTRY)
-    return REGISTRY[identifier]()
+    cls = REGISTRY[identifier]
+    settings = inspect.signature(cls).parameters.values()
+    needed = [each.name for each in settings if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
+    missing = [name for name in needed if name not in options]
+    if missing:
+        raise InputError(
+            f"the prior {identifier!r} needs {' and '.join(missing)}: give a model priors.{cls.__name__}"
+            f"({', '.join(f'{name}=...' for name in missing)}) itself. Received: the name alone."
+        )
+    return cls(**options)
 
 
-__all__ = ["REGISTRY", "Fixed", "Learned", "Prior", "get"]
+__all__ = [
+    "REGISTRY",
+    "Autoregressive",
+    "Compartmentalised",
+    "Conditional",
+    "Fixed",
+    "Hierarchical",
+    "Learned",
+    "Mixture",
+    "Prior",
+    "VampPrior",
+    "get",
+]

@@ -1,10 +1,13 @@
 """The contract of a prior over `N` latent variables of any family."""
 
 import abc
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfdiscrete.errors import InputError
 from tfdiscrete.families import Categorical, Latents
 
 
@@ -16,6 +19,17 @@ class Prior(keras.layers.Layer, abc.ABC):
 
     latents: Latents
     """The family, once built."""
+    takes_condition: bool = False
+    """Whether p(z|y) depends on a class y: a model with such a prior learns from labels, too."""
+
+    def connect(self, encode: Callable[[tf.Tensor], tf.Tensor], data_shape: tuple[int, ...]) -> None:
+        """Called by a model before `build`, for priors that are made of its posterior; by default nothing.
+
+        Args:
+            encode: data `[B, *data]` to the parameters of the family, `[B, N, P]`, as they are in inference. It is
+                the model's: not to be tracked, nor saved.
+            data_shape: of one example.
+        """
 
     def build(self, latents: Latents | tuple[int, int]) -> None:
         """Makes what the prior owns.
@@ -29,6 +43,10 @@ class Prior(keras.layers.Layer, abc.ABC):
         # Of the model, which saves it: not to be saved twice.
         object.__setattr__(self, "latents", latents)
         self.built = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Keras keeps the arguments of `build`, and would track the family as the prior's own.
+        super().__setattr__(name, None if name == "_build_shapes_dict" else value)
 
     def get_build_config(self):
         # The model that owns the prior builds it with its own family.
@@ -49,18 +67,31 @@ class Prior(keras.layers.Layer, abc.ABC):
         """KL(q || p) in nats, `[*batch]`, in closed form; raises NotImplementedError where there is none."""
         raise NotImplementedError(f"{type(self).__name__} has no closed-form KL; use kl='sampled'.")
 
+    def check_condition(self, condition) -> None:
+        """Raises `InputError` for classes that `given` does not take: by default, for any."""
+        raise InputError(
+            f"{type(self).__name__} takes no condition. Leave the labels out, or use the prior "
+            "Conditional(num_classes), under which z depends on the class."
+        )
 
-class IndependentPrior(Prior):
-    """A prior under which the latent variables are independent: subclasses give `distribution`."""
+    def given(self, condition) -> "IndependentVariables":
+        """p(z|y) for integer classes y, `[*batch]`, where `takes_condition`."""
+        self.check_condition(condition)
+        raise NotImplementedError
 
+
+class IndependentVariables(abc.ABC):
+    """log p(z), samples and KL of independent variables: of a family `latents` and `parameters`."""
+
+    latents: Latents
     has_analytic_kl = True
 
     @abc.abstractmethod
     def parameters(self) -> tf.Tensor:
-        """Those of the law, `[N, P]`, float32."""
+        """Those of the law, `[*batch, N, P]`, float32."""
 
     def distribution(self):
-        """The law, batch `[]`."""
+        """The law, batch `[*batch]`."""
         return self.latents.distribution(self.parameters())
 
     def _hard(self):
@@ -75,3 +106,7 @@ class IndependentPrior(Prior):
     def kl_divergence(self, q):
         p = self.distribution()
         return self.latents.kl_divergence(q, p if isinstance(q, type(p)) else self._hard())
+
+
+class IndependentPrior(IndependentVariables, Prior):
+    """A prior under which the latent variables are independent: subclasses give `parameters`, `[N, P]`."""

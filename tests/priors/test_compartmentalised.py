@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from tests.priors.arbitrary import (
+    DISCRETE,
+    FAMILIES,
+    all_codes,
+    build,
+    encoder_of,
+    indices_of,
+    make_family,
+    randomize,
+)
+from tfdiscrete import InputError, priors
+from tfdiscrete.priors import Compartmentalised, Fixed, Learned
+
+ROWS = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+
+
+def two_learned(family):
+    return randomize(build(Compartmentalised([1, 2], ["learned", Learned()]), family))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kl_and_log_prob_of_learned_groups_are_those_of_one_learned_prior(family):
+    family = make_family(family)
+    prior, whole = two_learned(family), build(Learned(), family)
+    whole.set_weights([np.concatenate(prior.get_weights())])
+    assert prior.has_analytic_kl
+    parameters = np.random.default_rng(0).normal(size=(4, *family.prior_parameters().shape)).astype("float32")
+    q = family.distribution(parameters)
+    z = family.hard(q).sample(3, seed=[0, 1])
+    np.testing.assert_allclose(prior.log_prob(z), whole.log_prob(z), rtol=1e-4, atol=1e-5)
+    for law in (q, family.hard(q)):
+        np.testing.assert_allclose(prior.kl_divergence(law), whole.kl_divergence(law), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", DISCRETE)
+def test_groups_are_independent_and_in_their_order(family):
+    family = make_family(family)
+    prior = randomize(build(Compartmentalised([2, 1], [priors.Mixture(3), "learned"]), family))
+    categories = family.num_categories
+    p = np.exp(np.asarray(prior.log_prob(all_codes(family)), np.float64)).reshape(categories**2, categories)
+    first, second = p.sum(1), p.sum(0)
+    np.testing.assert_allclose(p, np.outer(first, second), rtol=1e-4)
+    own = family.hard(family.distribution(prior.part_1.parameters()))
+    np.testing.assert_allclose(second, np.exp(own.log_prob(np.eye(categories, dtype="float32")[:, None])), rtol=1e-4)
+    assert np.ptp(first) > 0.02
+
+
+@pytest.mark.parametrize("probabilities", [ROWS, ROWS[0], ROWS[:1]], ids=["rows", "row", "one row"])
+def test_a_group_has_the_probabilities_that_its_fixed_prior_was_given(probabilities):
+    family = make_family("categorical")
+    prior = build(Compartmentalised([1, 2], ["learned", Fixed(probabilities)]), family)
+    mean = prior.part_1.distribution().mean()
+    np.testing.assert_allclose(mean, np.broadcast_to(probabilities, (2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("probabilities", [np.full((3, 3), 1 / 3), np.full((2, 2, 3), 1 / 3), [0.5, 0.5]])
+def test_probabilities_of_another_shape_than_the_group_are_refused(probabilities):
+    with pytest.raises(InputError, match="must broadcast to"):
+        build(Compartmentalised([1, 2], ["learned", Fixed(probabilities)]), make_family("categorical"))
+
+
+def test_a_vamp_prior_of_a_group_is_made_of_its_own_variables():
+    family = make_family("categorical")
+    encode = encoder_of(family)
+    examples = np.random.default_rng(0).random((4, 2, 2)).astype("float32")
+    prior = build(Compartmentalised([1, 2], ["learned", priors.VampPrior(pseudo_inputs=examples)]), family, encode)
+    np.testing.assert_array_equal(prior.part_1.parameters(), encode(examples)[:, 1:])
+    q = family.distribution(encode(examples))
+    aggregate = tf.reduce_mean(q.mean(), axis=0).numpy()
+    drawn = prior.sample(20_000, [0, 1]).numpy().mean(0)
+    np.testing.assert_allclose(drawn[1:], aggregate[1:], atol=0.015)
+
+
+def test_a_part_views_the_family_s_flow_at_its_own_variables():
+    family = make_family.__wrapped__("planar")  # not that of the other tests
+    family.u.assign(np.random.default_rng(0).normal(size=family.u.shape))
+    family.w.assign(np.random.default_rng(1).normal(size=family.w.shape))
+    prior = build(Compartmentalised([1, 2], ["learned", "learned"]), family)
+    z = np.random.default_rng(2).normal(scale=2.0, size=(50, 3, 1)).astype("float32")
+    hard = family.harden(tf.constant(z))
+    np.testing.assert_array_equal(prior.part_0.latents.harden(tf.constant(z[:, :1])), hard[:, :1])
+    np.testing.assert_array_equal(prior.part_1.latents.harden(tf.constant(z[:, 1:])), hard[:, 1:])
+
+
+def test_groups_have_noise_of_their_own():
+    prior = build(Compartmentalised([1, 1], ["learned", "learned"]), make_family("categorical", num_latents=2))
+    counts = np.bincount(indices_of(prior.sample(9_000, [0, 1])), minlength=9)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_part_has_what_a_family_has():
+    family = make_family("counts")
+    prior = build(Compartmentalised([1, 2], ["learned", "learned"]), family)
+    part = prior.part_1.latents
+    assert (part.num_latents, part.num_parameters, part.code_shape) == (2, family.num_parameters, ())
+    assert part.logits_shape == (None, 2, 3)
+    q = part.distribution(tf.zeros([5, 2, 3]))
+    assert part.outputs(q)["code"].shape == (5, 2)
+    assert part.logits(tf.zeros([5, 2, 3])).shape == (5, 2, 3)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [2, 2], [1, 1, 1, 1]])
+def test_sizes_of_another_sum_are_refused(sizes):
+    with pytest.raises(InputError, match=rf"sum to the number of latent variables, 3\. .*sum to {sum(sizes)}"):
+        build(Compartmentalised(sizes, ["fixed"] * len(sizes)), make_family("categorical"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parts", "message"),
+    [
+        ([1, 2], ["fixed"], "a list of one prior for each of the groups"),
+        ([1, 2], "fixed", "a list of one prior for each of the groups"),
+        ([], [], "a list of one prior for each of the groups"),
+        ([0, 3], ["fixed", "fixed"], "sizes must be an integer of at least 1"),
+        ([1, 2], ["fixed", "fix"], "unknown prior 'fix'. Did you mean 'fixed'"),
+        ([1, 2], [Learned()] * 2, "each group needs a prior of its own"),
+    ],
+)
+def test_groups_without_a_prior_each_are_refused(sizes, parts, message):
+    with pytest.raises(InputError, match=message):
+        Compartmentalised(sizes, parts)
+
+
+def test_a_prior_that_was_built_for_another_group_is_refused():
+    learned = Learned()
+    learned.build((2, 3))
+    with pytest.raises(InputError, match="a group of 1 variables has a prior that was built for 2"):
+        build(Compartmentalised([1, 2], [learned, "fixed"]), make_family("categorical"))

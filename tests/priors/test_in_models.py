@@ -1,0 +1,217 @@
+"""Every prior inside of a `DiscreteVAE`: its bound, its training, and that it is saved with it."""
+
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from tests.priors.arbitrary import randomize
+from tests.priors.models import LATENTS, bits, exact, fit, make_vae
+from tfdiscrete import families, priors
+from tfdiscrete.objectives.relaxed_rate import relaxed_log_prob, relaxed_point
+
+MAKERS = {
+    "mixture": lambda: priors.Mixture(3),
+    "learned vamp": lambda: priors.VampPrior(4),
+    "fixed vamp": lambda: priors.VampPrior(5, bits()[0]),
+    "hierarchical": lambda: priors.Hierarchical(1, hidden_units=[4]),
+    "analytic compartments": lambda: priors.Compartmentalised([1, 1], [priors.Fixed([0.5, 0.3, 0.2]), "learned"]),
+    "sampled compartments": lambda: priors.Compartmentalised([1, 1], ["vamp", "mixture"]),
+    "conditional": lambda: priors.Conditional(3),
+}
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+every = pytest.mark.parametrize("prior", MAKERS)
+
+
+def make(name, **options):
+    """ "everything": all that owns weights or reads the encoder, in one prior of four variables."""
+    if name != "everything":
+        return make_vae(MAKERS[name](), **options)
+    parts = [priors.VampPrior(3), priors.Hierarchical(1, hidden_units=[4]), priors.Mixture(3)]
+    return make_vae(priors.Compartmentalised([1, 2, 1], parts), latents=4, **options)
+
+
+def weights(vae):
+    return [np.asarray(variable) for variable in vae.variables]
+
+
+def assert_same(first, second):
+    for one, other, variable in zip(weights(first), weights(second), first.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=variable.path)
+
+
+@every
+def test_loss_is_rate_plus_distortion_and_bounds_the_evidence(prior):
+    x, _ = bits()
+    vae = make_vae(MAKERS[prior](), estimator="enumeration")
+    randomize(vae.prior)
+    rate, distortion, negative_evidence = exact(vae, x)
+    bound = vae.negative_elbo(x, seed=[0, 0], training=True)
+    np.testing.assert_allclose(bound.loss, rate + distortion, rtol=1e-4)
+    np.testing.assert_allclose(bound.rate, rate, rtol=1e-3, atol=1e-4)
+    assert (np.asarray(bound.loss) > negative_evidence - 1e-4).all()
+    np.testing.assert_allclose(vae.negative_elbo(x, seed=[0, 0]).loss, rate + distortion, rtol=1e-4)
+
+
+def test_sampled_kl_of_hard_samples_averages_to_the_exact_rate_of_a_mixture():
+    x = np.repeat(bits(2)[0], 4000, axis=0)
+    vae = make_vae(MAKERS["mixture"]())
+    bound = vae.negative_elbo(x, seed=[1, 2])
+    rate, distortion, _ = exact(vae, x)
+    for sampled, expected in ((bound.rate, rate), (bound.loss, rate + distortion)):
+        error = np.std(sampled) / np.sqrt(len(x))
+        assert np.mean(sampled) == pytest.approx(expected.mean(), abs=4.5 * error)
+
+
+def test_richer_priors_train_to_a_lower_rate_than_the_fixed_one_and_a_mixture_to_a_lower_loss():
+    x = np.tile(bits(100)[0], (40, 1))
+    trained = {}
+    for name, prior in {"fixed": "fixed", **{name: MAKERS[name]() for name in ("mixture", "learned vamp")}}.items():
+        vae = make_vae(prior, estimator="enumeration")
+        fit(vae, x, batch_size=20)
+        rate, distortion, _ = exact(vae, x[:100])
+        trained[name] = rate.mean(), (rate + distortion).mean()
+    assert trained["mixture"][0] < trained["fixed"][0] - 0.01
+    assert trained["mixture"][1] < trained["fixed"][1] - 0.05
+    assert trained["learned vamp"][0] < trained["fixed"][0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("gaussian", {}),
+        slow("bernoulli", {}),
+        slow("truncated_counts", {}),
+        slow("invertible_gaussian", {"estimator": "straight_through_gumbel_softmax"}),
+    ],
+)
+def test_every_family_trains_under_it(family, options):
+    x, _ = bits()
+    vae = make("everything", family=family, **options)
+    before = vae.evaluate(x, verbose=0)
+    fit(vae, x, epochs=4)
+    assert vae.evaluate(x, verbose=0) < before
+    assert vae.sample(5, [0, 1]).shape == (5, x.shape[1])
+
+
+@pytest.mark.parametrize("family", ["categorical", "invertible_gaussian"])
+@pytest.mark.parametrize("prior", ["mixture", "learned vamp", "conditional"])
+def test_relaxed_kl_compares_the_densities_of_the_relaxed_samples(prior, family):
+    x, _ = bits(4)
+    family = families.InvertibleGaussian(3) if family == "invertible_gaussian" else families.Categorical(3)
+    estimator = "gumbel_softmax" if isinstance(family, families.Categorical) else "invertible_gaussian"
+    vae = make_vae(MAKERS[prior](), family, estimator=estimator, kl="relaxed")
+    randomize(vae.prior)
+    q = vae.posterior(x)
+    point = relaxed_point(q, [0, 1], 5, 0.7)
+    log_weights, parameters = vae.prior.log_weights().numpy(), vae.prior.parameters()
+    each = [relaxed_log_prob(family.distribution(row), point, 0.7) for row in parameters]
+    expected = scipy.special.logsumexp(np.stack(each, axis=-1) + log_weights, axis=-1)
+    np.testing.assert_allclose(relaxed_log_prob(vae.prior, point, 0.7), expected, rtol=1e-4)
+    assert np.isfinite(vae.negative_elbo(x, seed=[0, 1], training=True).loss).all()
+
+
+@pytest.mark.parametrize("prior", ["everything", slow("fixed vamp"), slow("conditional")])
+def test_a_saved_model_is_the_same_and_trains_on_bit_for_bit(prior, tmp_path):
+    x, _ = bits()
+    whole, first = make(prior), make(prior)
+    fit(whole, x, epochs=2)
+    fit(first, x)
+    first.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    assert_same(loaded, first)
+    assert loaded.evaluate(x, verbose=0) == first.evaluate(x, verbose=0)
+    np.testing.assert_array_equal(loaded.sample(7, [0, 1]), first.sample(7, [0, 1]))
+    fit(loaded, x)
+    assert_same(loaded, whole)
+
+
+@pytest.mark.parametrize("prior", ["everything", slow("fixed vamp")])
+def test_a_checkpoint_carries_every_weight_over(prior, tmp_path):
+    x, _ = bits()
+    first, twin = make(prior), make(prior, seed=4)
+    fit(first, x)
+    for vae in (first, twin):
+        vae.optimizer.build(vae.trainable_variables)
+    path = tf.train.Checkpoint(model=first).save(tmp_path / "checkpoint")
+    tf.train.Checkpoint(model=twin).restore(path).assert_existing_objects_matched()
+    assert_same(twin, first)
+
+
+def test_the_encoder_is_the_model_s_and_saved_once(tmp_path):
+    vae = make("everything")
+    assert len({id(weight) for weight in vae.weights}) == len(vae.weights)
+    own = {id(weight) for weight in vae.prior.weights}
+    assert not own & {id(weight) for weight in vae.encoder.weights}
+    vae.save(tmp_path / "vae.keras")
+    with zipfile.ZipFile(tmp_path / "vae.keras") as archive:
+        archive.extract("model.weights.h5", tmp_path)
+    shapes = []
+    with h5py.File(tmp_path / "model.weights.h5") as file:
+        file.visititems(lambda name, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None)
+    kernel = tuple(vae.encoder.weights[0].shape)
+    assert shapes.count(kernel) == 1
+
+
+def test_mixed_precision_trains():
+    x, _ = bits()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        vae = make("everything")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    before = vae.evaluate(x, verbose=0)
+    fit(vae, x, epochs=4)
+    assert vae.evaluate(x, verbose=0) < before
+    assert {weight.dtype for weight in vae.trainable_variables} == {"float32"}
+
+
+@pytest.mark.slow
+def test_it_trains_under_xla():
+    x, _ = bits()
+    vae = make("everything", jit_compile=True)
+    before = vae.evaluate(x, verbose=0)
+    fit(vae, x, epochs=4)
+    assert vae.evaluate(x, verbose=0) < before
+
+
+def test_two_replicas_train_as_one_device_does():
+    x, _ = bits(48)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        replicated = make_vae(priors.VampPrior(4), estimator="enumeration", optimizer=keras.optimizers.SGD(3.0))
+    single = make_vae(priors.VampPrior(4), estimator="enumeration", optimizer=keras.optimizers.SGD(3.0))
+    for vae in (replicated, single):
+        fit(vae, x, batch_size=12)
+    for one, other in zip(weights(replicated), weights(single), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    # Projected, by both.
+    inputs = np.asarray(single.prior.weights[0])
+    assert inputs.min() >= 0.0
+    assert inputs.max() == 1.0
+
+
+def test_networks_without_static_shapes_are_built_by_the_first_data():
+    class Encoder(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.reshape = keras.layers.Dense(LATENTS * 3), keras.layers.Reshape((LATENTS, 3))
+
+        def call(self, x):
+            return self.reshape(self.dense(x))
+
+    x, _ = bits()
+    donor = make_vae("fixed")
+    vae = type(donor)(Encoder(), donor.decoder, prior=MAKERS["sampled compartments"](), seed=3)
+    vae.compile(keras.optimizers.Adam(0.03), jit_compile=False, steps_per_execution=1)
+    losses = fit(vae, x, epochs=4)["loss"]
+    assert losses[-1] < losses[0]

@@ -1,0 +1,103 @@
+"""Groups of variables, such as a label and a style, each with a prior of its own.
+
+p(z) = prod_g p_g(z_g)
+"""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tfdiscrete import priors as package
+from tfdiscrete.errors import InputError, check_count
+from tfdiscrete.ops import split_seed
+from tfdiscrete.priors.base import Prior
+from tfdiscrete.priors.parts import event_rank, split_latents, split_law, split_samples
+
+
+@keras.saving.register_keras_serializable(package="tfdiscrete.priors")
+class Compartmentalised(Prior):
+    """Consecutive groups of the `N` variables are independent, each under a prior of its own.
+
+    The KL has a closed form where all the priors have one. A conditional prior of a group is, without a condition, the
+    mixture over its classes.
+
+    Example:
+
+        prior = Compartmentalised([1, 9], [Fixed([0.5, 0.3, 0.2]), "mixture"])      # a label and a style
+
+    Args:
+        sizes: how many variables each group has; they sum to `N`.
+        priors: one for each group, a `Prior` or its name.
+
+    Raises:
+        InputError: for as many priors as not sizes, one prior for two groups, or sizes of another sum than `N`.
+    """
+
+    def __init__(self, sizes: Sequence[int], priors: Sequence[str | Prior], **kwargs):
+        super().__init__(**kwargs)
+        self.sizes = [check_count("sizes", size) for size in sizes]
+        if isinstance(priors, str) or len(priors) != len(self.sizes) or not self.sizes:
+            raise InputError(
+                f"`priors` must be a list of one prior for each of the groups. Received: sizes={self.sizes} with "
+                f"priors={priors!r}."
+            )
+        parts = [package.get(prior) for prior in priors]
+        if len({id(part) for part in parts}) < len(parts):
+            raise InputError("each group needs a prior of its own: make one for each. Received: one for two groups.")
+        for i, part in enumerate(parts):
+            setattr(self, f"part_{i}", part)  # TensorFlow checkpoints do not see those in a list.
+        self.has_analytic_kl = all(part.has_analytic_kl for part in parts)
+
+    @property
+    def parts(self) -> list[Prior]:
+        """The groups' priors, in their order."""
+        return [getattr(self, f"part_{i}") for i in range(len(self.sizes))]
+
+    def connect(self, encode, data_shape):
+        for i, part in enumerate(self.parts):
+            part.connect(self._encoder_of(i, encode), data_shape)
+
+    def _encoder_of(self, which: int, encode):
+        return lambda x: tf.split(encode(x), list(self.sizes), axis=1)[which]
+
+    def build(self, latents):
+        super().build(latents)
+        if sum(self.sizes) != self.latents.num_latents:
+            raise InputError(
+                f"sizes must sum to the number of latent variables, {self.latents.num_latents}. "
+                f"Received: sizes={self.sizes}, which sum to {sum(self.sizes)}."
+            )
+        self._rank = event_rank(self.latents)
+        for part, group in zip(self.parts, split_latents(self.latents, self.sizes), strict=True):
+            if not part.built:
+                part.build(group)
+            elif part.latents.num_latents != group.num_latents:
+                raise InputError(
+                    f"a group of {group.num_latents} variables has a prior that was built for "
+                    f"{part.latents.num_latents}. Give it one that is not built."
+                )
+
+    def log_prob(self, z):
+        groups = zip(self.parts, split_samples(z, self.sizes, self._rank), strict=True)
+        return sum(part.log_prob(group) for part, group in groups)
+
+    def sample(self, num_samples, seed):
+        seeds = split_seed(seed, len(self.sizes))
+        drawn = [part.sample(num_samples, own) for part, own in zip(self.parts, seeds, strict=True)]
+        return tf.concat(drawn, axis=1)
+
+    def kl_divergence(self, q):
+        if not self.has_analytic_kl:
+            return super().kl_divergence(q)
+        groups = zip(self.parts, split_law(q, self.sizes), strict=True)
+        return sum(part.kl_divergence(group) for part, group in groups)
+
+    def get_config(self):
+        priors = [keras.saving.serialize_keras_object(part) for part in self.parts]
+        return {**super().get_config(), "sizes": self.sizes, "priors": priors}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        priors = [keras.saving.deserialize_keras_object(each, custom_objects) for each in config["priors"]]
+        return cls(**{**config, "priors": priors})
