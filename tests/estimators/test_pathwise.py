@@ -172,3 +172,24 @@ def test_a_cost_without_a_sum_over_the_event_is_refused():
     q = tfd.MultivariateNormalDiag(LOC, SCALE)
     with pytest.raises(InputError, match=r"one value per sample and example, \(1, 4\)\. Received: \(1, 4, 2\)"):
         Pathwise().estimate(q, lambda z: z, seed=SEED)
+
+
+def test_shared_axes_share_the_noise_and_nothing_else():
+    loc, scale = np.random.default_rng(0).normal(size=(2, 3, 4, 2)).astype("float32")
+    q = tfd.Independent(tfd.Normal(loc, np.exp(scale)), 1)
+    estimator = Pathwise(num_samples=5, shared_axes=1)
+    noise = (estimator.estimate(q, lambda z: tf.reduce_sum(z, -1), seed=[1, 2]).sample - loc) / np.exp(scale)
+    for other in range(1, 3):
+        np.testing.assert_allclose(noise[:, other], noise[:, 0], rtol=1e-3, atol=1e-4)
+    assert len(np.unique(np.round(noise[:, 0], 5))) == 5 * 4 * 2
+
+
+def test_shared_noise_leaves_the_gradient_unbiased():
+    loc = tf.Variable(tf.zeros([2, 50_000, 1]))
+    with tf.GradientTape() as tape:
+        q = tfd.Independent(tfd.Normal(loc, 1.0), 1)
+        estimate = Pathwise(shared_axes=1).estimate(q, lambda z: tf.reduce_sum(z**3, -1), seed=[1, 2])
+        loss = tf.reduce_sum(estimate.value)
+    gradients = tape.gradient(loss, loc).numpy()[..., 0]
+    # d/dm E[(m + e)^3] = 3 E[e^2] at 0, with a standard deviation of 3 sqrt(2).
+    np.testing.assert_allclose(gradients.mean(1), 3.0, atol=4.5 * 3 * np.sqrt(2 / 50_000))

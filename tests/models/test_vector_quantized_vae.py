@@ -166,6 +166,7 @@ class TestFit:
         for name, values in histories[1].items():
             np.testing.assert_allclose(histories[0][name], values, rtol=1e-3, err_msg=name)
 
+    @pytest.mark.slow
     def test_two_replicas_train_and_evaluate_as_one_device_does(self):
         x = images(48)
         alone = make_vae(optimizer=keras.optimizers.SGD(0.1), eager=False)
@@ -364,6 +365,7 @@ class TestSaving:
         assert json.dumps(loaded.get_config()) == json.dumps(vae.get_config())
         assert (loaded.seed, loaded.prior, loaded.likelihood.scale) == (11, None, 0.5)
 
+    @pytest.mark.slow
     def test_a_process_without_this_package_gets_the_models_numbers(self, trained, tmp_path):
         x = images(5)
         np.save(tmp_path / "x.npy", x)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfdiscrete import InputError, estimators
 from tfdiscrete.distributions import ProductCategorical
-from tfdiscrete.estimators import DirectArgMax
+from tfdiscrete.estimators import DirectArgMax, ScoreFunction
 from tfdiscrete.objectives import CrossEntropy, TaskLoss, semi_supervised_loss, supervision
 from tfdiscrete.objectives.supervision import Labels
 from tfdiscrete.priors import Fixed, Learned
@@ -69,7 +69,7 @@ def test_the_task_loss_is_part_of_the_expected_cost(estimator):
     np.testing.assert_array_less(np.abs(gradients.mean(0) - expected), 4.5 * error + 1e-5)
 
 
-@pytest.mark.parametrize("estimator", ["direct_arg_max", "gumbel_softmax", *UNBIASED])
+@pytest.mark.parametrize("estimator", ["direct_arg_max", "gumbel_softmax", ScoreFunction("none"), *UNBIASED], ids=str)
 def test_the_cross_entropy_of_a_known_label_has_no_noise_of_any_estimator(estimator):
     gradient = gradient_of(estimator, CrossEntropy(3.0), 2)
     np.testing.assert_allclose(gradient[0], 3.0 * (scipy.special.softmax(LOGITS) - EYE[2]), atol=1e-5)

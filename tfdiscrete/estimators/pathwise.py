@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdiscrete.errors import InputError
+from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.estimators.base import CheckedCost, Estimate, Estimator
 from tfdiscrete.ops import normal
 from tfdiscrete.ops.precision import wide_dtype, widen
@@ -32,6 +32,12 @@ class Pathwise(Estimator):
 
     Bias: none. Evaluations of f: `S`, with gradient.
 
+    Args:
+        num_samples: samples for each example.
+        shared_axes: the leading axes of q's batch whose members share their noise. Where the estimate is the cost of
+            an outer estimator, `shared_axes=1` gives all codes of an example the same noise: the cost is then one
+            function of the code, whose differences have less variance.
+
     Raises:
         InputError: from `estimate`, for another distribution.
     """
@@ -41,11 +47,18 @@ class Pathwise(Estimator):
     takes = tfd.Distribution
     any_reduce = True
 
+    def __init__(self, num_samples: int = 1, shared_axes: int = 0, **kwargs):
+        super().__init__(num_samples=num_samples, **kwargs)
+        self.shared_axes = check_count("shared_axes", shared_axes, 0)
+
+    def _sample(self, q, seed):
+        return reparameterized_sample(q, seed, self.num_samples, shared_axes=self.shared_axes)
+
     def _estimate(self, q, cost, seed, reduce, context):
-        return self._at(reparameterized_sample(q, seed, self.num_samples), cost, reduce)
+        return self._at(self._sample(q, seed), cost, reduce)
 
     def _evaluate(self, q, cost, seed, reduce):
-        return self._at(tf.stop_gradient(reparameterized_sample(q, seed, self.num_samples)), cost, reduce)
+        return self._at(tf.stop_gradient(self._sample(q, seed)), cost, reduce)
 
     def _at(self, z, cost, reduce) -> Estimate:
         costs = cost(z)
@@ -66,11 +79,18 @@ class Pathwise(Estimator):
     def _checked(self, q, cost):
         return CheckedCost(cost, lambda z: tf.cast(z, q.dtype), type(self).__name__, event_rank=len(q.event_shape))
 
+    def get_config(self):
+        return {**super().get_config(), "shared_axes": self.shared_axes}
 
-def reparameterized_sample(q, seed, num_samples: int) -> tf.Tensor:
-    """Samples of a Gaussian, `[S, *batch, *event]`, differentiable in its parameters, in float32 at least."""
+
+def reparameterized_sample(q, seed, num_samples: int, *, shared_axes: int = 0) -> tf.Tensor:
+    """Samples of a Gaussian, `[S, *batch, *event]`, differentiable in its parameters, in float32 at least.
+
+    Members of the batch that differ in its first `shared_axes` axes alone share their noise.
+    """
     base = q.distribution if isinstance(q, tfd.Independent) else q
-    shape = tf.concat([[num_samples], q.batch_shape_tensor(), q.event_shape_tensor()], axis=0)
+    own_batch = q.batch_shape_tensor()[shared_axes:]
+    shape = tf.concat([[num_samples], [1] * shared_axes, own_batch, q.event_shape_tensor()], axis=0)
     noise = normal(shape, seed, dtype=wide_dtype(q.dtype))
     if isinstance(base, tfd.Normal):
         z = widen(base.loc) + widen(base.scale) * noise

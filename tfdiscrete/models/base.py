@@ -26,8 +26,9 @@ class Terms(NamedTuple):
 
     loss: tf.Tensor
     """`[B]`, in nats: its gradient serves all weights but the estimators' own."""
-    reports: Mapping[str, tf.Tensor]
-    """`[R]` each, of any R: their mean over the epoch is reported; the names are those of `reported`."""
+    reports: Mapping[str, tf.Tensor | tuple[tf.Tensor, tf.Tensor]]
+    """`[R]` each, of any R, or with weights of the same shape: their mean over the epoch is reported; the names are
+    those of `reported`."""
     estimates: Sequence[tuple[estimators.Estimator, estimators.Estimate]] = ()
     """Each estimator that was used, with what it returned."""
 
@@ -190,7 +191,7 @@ class LatentVariableModel(keras.Model, abc.ABC):
         # A value for each example: a replica's share of the last batch may be empty.
         self.loss_tracker.update_state(terms.loss)
         for name, values in terms.reports.items():
-            self.trackers[name].update_state(values)
+            self.trackers[name].update_state(*(values if isinstance(values, tuple) else (values,)))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def _build_for(self, x):

@@ -19,7 +19,9 @@ from tfdiscrete.estimators import Estimate, Estimator
 from tfdiscrete.estimators.base import Cost
 from tfdiscrete.objectives.supervision import Labels, Supervision
 from tfdiscrete.ops.precision import widen
-from tfdiscrete.priors.base import IndependentPrior, Prior
+
+# exp(-100) is nothing beside 1, and finite where it meets its logarithm.
+_CERTAIN = 100.0
 
 
 class SemiSupervisedLoss(NamedTuple):
@@ -33,7 +35,7 @@ class SemiSupervisedLoss(NamedTuple):
 
 def semi_supervised_loss(
     q: ProductCategorical,
-    prior: Prior,
+    prior,
     cost: Cost,
     estimator: Estimator,
     labels: Labels,
@@ -47,7 +49,7 @@ def semi_supervised_loss(
 
     Args:
         q: q(y|x), batch `[B]` and event `[N, K]`.
-        prior: p(y). Where its variables are not independent, the KL is part of the estimator's cost.
+        prior: p(y), a `priors.Prior`. Without a closed-form KL, the KL is part of the estimator's cost.
         cost: L(x, y), codes `[S, B, N, K]` to `[S, B]` or an `Estimate` of them.
         estimator: how the gradient passes through the labels that are not known.
         labels: of the batch.
@@ -65,27 +67,24 @@ def semi_supervised_loss(
     # What is given leaves nothing to choose: no estimator's noise reaches the classifier through it.
     q = ProductCategorical(tf.where(known, tf.stop_gradient(q.logits), q.logits))
     log_q = tf.nn.log_softmax(widen(q.logits), axis=-1)
-    independent = isinstance(prior, IndependentPrior)
 
     def whole_cost(z):
         inner = cost(given.fill(z))
         result = inner if isinstance(inner, Estimate) else Estimate(inner, z, tf.zeros([], inner.dtype))
         added = supervision.cost(z, labels)
-        if not independent:
+        if not prior.has_analytic_kl:
             log_ratio = tf.where(known, tf.zeros([], log_q.dtype), log_q * tf.cast(z, log_q.dtype))
             added += tf.cast(tf.reduce_sum(log_ratio, axis=[-2, -1]), z.dtype) - prior.log_prob(given.fill(z))
         return result._replace(value=result.value + tf.cast(added, result.value.dtype))
 
     estimate = estimator.estimate(q, whole_cost, seed=seed, context=context, training=training)
     loss = estimate.value + tf.cast(supervision.loss(log_all, labels), estimate.value.dtype)
-    if independent:
-        loss += tf.cast(_rate(log_q, prior, given), loss.dtype)
+    if prior.has_analytic_kl:
+        loss += tf.cast(prior.kl_divergence(_certain(q, given)), loss.dtype)
     return SemiSupervisedLoss(loss, estimate)
 
 
-def _rate(log_q, prior: IndependentPrior, given: Labels) -> tf.Tensor:
-    """KL(q_n || p_n) of each variable that is not given, -log p_n(y_n) of the others, in sum: `[B]`."""
-    log_p = tf.cast(prior.distribution().log_probabilities, log_q.dtype)
-    law = given.fill(tf.exp(log_q))
-    entropies = tf.where(given.known[..., tf.newaxis], tf.zeros([], log_q.dtype), law * log_q)
-    return tf.reduce_sum(entropies - law * log_p, axis=[-2, -1])
+def _certain(q: ProductCategorical, given: Labels) -> ProductCategorical:
+    """q with all mass on what is given: its KL is -log p_n(y_n) there, and as ever elsewhere."""
+    one_hot = tf.cast(given.one_hot, q.dtype)
+    return ProductCategorical(tf.where(given.known[..., tf.newaxis], _CERTAIN * (one_hot - 1.0), q.logits))

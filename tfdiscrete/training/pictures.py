@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from tfdiscrete.errors import InputError
+
 
 def reconstructions_figure(x: np.ndarray, reconstruction: np.ndarray) -> Figure:
     """Originals above their reconstructions, in pairs of rows.
@@ -29,6 +31,11 @@ def samples_figure(images: np.ndarray) -> Figure:
     return _grid_figure(images, max(math.isqrt(len(images)), 1), "samples from the prior: the likelihood's mean")
 
 
+def label_rows_figure(images: np.ndarray) -> Figure:
+    """A row for each label, a column for each style: `[R, M, H, W]`, as `SemiSupervisedVAE.rows` gives them."""
+    return _grid_figure(images.reshape(-1, *images.shape[2:]), images.shape[1], "rows: labels; columns: styles")
+
+
 def usage_figure(usage: np.ndarray) -> Figure:
     """How often each category of each latent variable is the most likely one, `[N, K]`."""
     figure = Figure(figsize=(2 + 0.3 * usage.shape[1], 1.2 + 0.25 * usage.shape[0]), layout="constrained")
@@ -36,6 +43,34 @@ def usage_figure(usage: np.ndarray) -> Figure:
     image = axes.imshow(usage, cmap="viridis", vmin=0.0, vmax=1.0, aspect="auto")
     axes.set(xlabel="category", ylabel="latent variable", title="share of examples")
     figure.colorbar(image)
+    return figure
+
+
+def code_maps_figure(x: np.ndarray, index: np.ndarray, reconstruction: np.ndarray, num_codes: int) -> Figure:
+    """Originals, below them the maps of their codes in a color each, and below those the reconstructions.
+
+    Args:
+        x: `[B, H, W]`, in [0, 1]; the first ten are shown.
+        index: integers `[B, h, w]`, or `[B, h, w, G]`, which gives `G` rows of maps.
+        reconstruction: `[B, H, W]`.
+        num_codes: of a map, `K`.
+
+    Raises:
+        InputError: for codes that are no maps.
+    """
+    if index.ndim not in (3, 4):
+        raise InputError(f"codes must be maps [B, h, w] or [B, h, w, G]. Received: shape {index.shape}.")
+    maps = np.moveaxis(index if index.ndim == 4 else index[..., None], -1, 0)
+    rows = [1.0 - np.clip(x, 0.0, 1.0), *maps / max(num_codes - 1, 1), 1.0 - np.clip(reconstruction, 0.0, 1.0)]
+    colors = ["gray", *["nipy_spectral"] * len(maps), "gray"]
+    columns = min(len(x), 10)
+    figure = Figure(figsize=(max(columns * 0.7, 3.5), len(rows) * 0.7 + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, images, color in zip(grid, rows, colors, strict=True):
+        for axis, image in zip(axes, images, strict=False):
+            axis.imshow(image, cmap=color, vmin=0.0, vmax=1.0, interpolation="nearest")
+            axis.set_axis_off()
+    figure.suptitle("each original, its codes, and its reconstruction from them", fontsize=9)
     return figure
 
 
