@@ -39,7 +39,7 @@ def test_every_setting_is_an_option_with_its_default(capsys):
     ("arguments", "message"),
     [
         (["train", "--dataset", "minst"], "Did you mean 'mnist'"),
-        (["train", "--estimator", "reinforce"], "Known: arm, direct_arg_max, disarm, enumeration"),
+        (["train", "--estimator", "reinforce"], "Known: arm, auto, direct_arg_max, disarm, enumeration"),
         (["train", "--temperature", "0"], "temperature must be a positive finite number"),
         (["train", "--num-categories", "0"], "num_categories must be an integer of at least 1"),
         (["train", "--resume"], "--resume needs --out"),

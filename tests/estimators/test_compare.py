@@ -209,6 +209,7 @@ def test_an_estimator_that_learns_is_trained_first_and_the_given_one_is_not():
     assert given.step.numpy() == 0
 
 
+@pytest.mark.slow
 def test_seed_alone_determines_the_numbers():
     def numbers(seed, **options):
         row = compare("bit", "nvil", num_draws=200, warm_up=5, seed=seed, **options)[0]

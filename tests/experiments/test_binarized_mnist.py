@@ -9,6 +9,7 @@ from tfdiscrete.experiments import binarized_mnist, rows
 from tfdiscrete.runs import RunConfig, train
 
 
+@pytest.mark.slow
 def test_the_table_is_made_from_finished_runs_and_continues_others(tmp_path, monkeypatch):
     def small(row):
         return RunConfig(epochs=1, num_latents=2, num_categories=3, **binarized_mnist.SETTINGS[row])
@@ -27,6 +28,7 @@ def test_the_table_is_made_from_finished_runs_and_continues_others(tmp_path, mon
     assert "103.62" in table
 
 
+@pytest.mark.slow
 def test_a_run_with_other_settings_does_not_get_into_the_table(tmp_path):
     name = next(iter(binarized_mnist.SETTINGS))
     train({"epochs": 1, "num_latents": 2, "num_categories": 2}, tmp_path / f"binarized_mnist-{name}")

@@ -18,6 +18,7 @@ def small(row):
 FULL = estimator_table.config_of
 
 
+@pytest.mark.slow
 def test_chosen_rows_are_trained_once_and_stand_in_the_table(tmp_path, monkeypatch):
     monkeypatch.setattr(estimator_table, "config_of", small)
     monkeypatch.setitem(estimator_table.PUBLISHED, "2x3", {"gumbel_softmax": 99.5})

@@ -100,6 +100,7 @@ class TestAnyQuantizer:
         np.testing.assert_allclose(history["val_quantizer_perplexity"][-1], np.exp(np.mean(entropy)), rtol=1e-4)
         assert all(1.0 <= value <= 6720 for value in history["quantizer_perplexity"])
 
+    @pytest.mark.slow
     def test_two_replicas_train_as_one_through_fit_and_keep_equal_weights(self, kind):
         """With two quantizers and synchronized normalizations, between which the replicas take turns."""
         alone = autoencoder(kind, normalize=True)

@@ -132,6 +132,7 @@ class SubclassedDecoder(keras.Model):
 
 
 class TestFit:
+    @pytest.mark.slow
     @pytest.mark.parametrize("estimator", ESTIMATORS)
     def test_discrete_bound_improves_under_every_estimator_with_default_settings(self, estimator):
         keras.utils.set_random_seed(0)

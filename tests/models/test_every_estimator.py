@@ -36,6 +36,7 @@ def assert_all_changed(before, variables):
         assert (new != old).any(), variable.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_fit_trains_every_weight_and_the_loaded_model_goes_on_alike(name, tmp_path):
     vae = DiscreteVAE(*networks(), estimator=name, seed=0)

@@ -86,6 +86,7 @@ def test_what_evaluate_reports_bounds_the_enumerated_evidence(name, estimator):
     assert importance_weighted == pytest.approx(evidence, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "estimator"), FEW, ids=str)
 def test_a_loaded_model_gives_the_same_and_trains_on_to_the_bit(tmp_path, name, estimator):
     vae = make_vae(name, estimator, prior="learned")

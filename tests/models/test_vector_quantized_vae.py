@@ -340,6 +340,7 @@ class TestPrior:
 
 
 class TestSaving:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["loss", pytest.param("residual", marks=pytest.mark.slow)])
     def test_a_loaded_model_predicts_the_same_and_trains_on_bit_for_bit(self, kind, tmp_path):
         x = images(47)

@@ -228,6 +228,7 @@ class TestCodePrior:
         assert (x == 0).mean() == pytest.approx(0.3, abs=0.01)
         assert x.mean() == pytest.approx(1.0, abs=0.01)
 
+    @pytest.mark.slow
     def test_a_loaded_model_trains_on_bit_for_bit(self, tmp_path):
         codes, (whole, first) = chains(60), (self.make(eager=False), self.make(eager=False))
         whole.fit(codes, epochs=2, shuffle=False, verbose=0)

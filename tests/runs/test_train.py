@@ -93,6 +93,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(finished, tmp_path, m
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_trained_further_and_ends_as_a_longer_one(finished, tmp_path):
     short = runs.train({**SMALL, "epochs": 1}, tmp_path / "run")
     assert short.read_metrics()["steps"] == 13
@@ -129,6 +130,7 @@ def test_a_folder_of_other_files_is_never_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_run_but_not_before_the_new_one_can_start(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
     (tmp_path / "run" / "samples-3.png").touch()
@@ -192,6 +194,7 @@ def test_without_a_folder_the_first_free_number_is_taken(tmp_path):
     assert (taken.name, runs.folder.next_free_folder(tmp_path, "digits").name) == ("digits-0001", "digits-0002")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["linear", "mlp2", "conv"])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "categorical"])
 def test_every_network_and_likelihood_trains(encoder, likelihood):
@@ -203,6 +206,7 @@ def test_every_network_and_likelihood_trains(encoder, likelihood):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["gumbel_softmax", "score_function", "straight_through_gumbel_softmax"])
 def test_every_estimator_lowers_the_bound_of_digits(estimator):
     config = runs.RunConfig(estimator=estimator, num_latents=4, num_categories=4)

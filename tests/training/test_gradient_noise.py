@@ -47,6 +47,7 @@ def fit(vae, *callbacks, epochs=3):
     return vae
 
 
+@pytest.mark.slow
 def test_training_is_the_same_to_the_bit_with_and_without_it():
     # Compiled: without XLA two plain trainings may differ in the last bits on a busy machine.
     noise = GradientNoise(None, X[:8], unit="batches", every=2, num_draws=3)

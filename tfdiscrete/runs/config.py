@@ -51,7 +51,7 @@ class RunConfig:
     epochs: int = _option(300, "passes over the training data")
     batch_size: int = _option(100, "examples in a step")
     learning_rate: float = _option(1e-3, "Adam's")
-    learning_rate_decay: str = _option("none", "cosine: to 1 % over all epochs", ("none", "cosine"))
+    learning_rate_decay: str = _option("none", "cosine: to a hundredth, over all epochs", ("none", "cosine"))
     temperature: float = _option(1.0, "at the first step, of relaxations; epsilon, of direct_arg_max")
     temperature_min: float = _option(0.1, "the annealed temperature's or epsilon's floor")
     anneal_rate: float = _option(1e-5, "either decays by exp(-rate) each step")
