@@ -6,6 +6,7 @@ import tensorflow as tf
 from tests.metrics.posteriors import codes, of_codes, random_logits, softmax
 from tfdiscrete import InputError
 from tfdiscrete.metrics import AggregatePosterior, Codes, aggregate_posterior
+from tfdiscrete.ops.all_codes import all_codes
 
 LOGITS = random_logits(5, 3, 4)
 SHAPES = [(5, 3, 4), (1, 3, 2), (6, 1, 5), (4, 3, 1), (3, 5, 2), (1, 1, 1)]
@@ -33,7 +34,7 @@ def test_probabilities_are_those_of_all_codes_in_their_order(shape):
     np.testing.assert_allclose(
         AggregatePosterior(logits).probabilities(), of_codes(softmax(logits)).mean(0), rtol=1e-12
     )
-    np.testing.assert_array_equal(aggregate_posterior.all_codes(*shape[1:]), codes(*shape[1:]))
+    np.testing.assert_array_equal(all_codes(*shape[1:]), codes(*shape[1:]))
 
 
 def test_marginals_and_entropies_are_those_of_single_variables():

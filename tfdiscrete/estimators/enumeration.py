@@ -3,15 +3,14 @@
 E_q[f(z)] = sum_z q(z) f(z)
 """
 
-import itertools
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
+from tfdiscrete.ops.all_codes import all_codes
 from tfdiscrete.ops.precision import widen
 
 
@@ -74,8 +73,7 @@ class Enumeration(Estimator):
         """All one-hot codes, `[K^N, *batch, N, K]`."""
         latents, categories = log_pi.shape[-2:]
         terms = self._checked_terms(latents, categories)
-        indices = np.array(list(itertools.product(range(categories), repeat=latents)))
-        codes = tf.one_hot(indices, categories, dtype=log_pi.dtype)
+        codes = tf.one_hot(all_codes(latents, categories), categories, dtype=log_pi.dtype)
         codes = tf.reshape(codes, [terms, *[1] * (log_pi.shape.rank - 2), latents, categories])
         return tf.broadcast_to(codes, tf.concat([[terms], tf.shape(log_pi)], axis=0))
 

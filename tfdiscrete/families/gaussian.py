@@ -5,15 +5,11 @@ z_n = mu_n + sigma_n eps,    eps standard normal
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfdiscrete.distributions import ProductNormal
 from tfdiscrete.errors import InputError
 from tfdiscrete.families.base import Latents
-from tfdiscrete.ops.precision import widen
-
-# exp(+-20) is beyond what any data tell apart, and far from overflow.
-MAX_LOG_SCALE = 20.0
+from tfdiscrete.ops.loc_scale import loc_and_scale
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.families")
@@ -25,8 +21,8 @@ class Gaussian(Latents):
     code_shape = ()
 
     def distribution(self, parameters) -> ProductNormal:
-        loc, log_scale = tf.unstack(widen(parameters), axis=-1)
-        return ProductNormal(loc, tf.exp(tf.clip_by_value(log_scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)))
+        loc, scale = loc_and_scale(parameters)
+        return ProductNormal(loc[..., 0], scale[..., 0])
 
     def prior_parameters(self, probabilities=None):
         if probabilities is not None:

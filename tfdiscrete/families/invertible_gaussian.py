@@ -13,15 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.bijectors import PlanarFlow, StickBreaking
+from tfdiscrete.bijectors.owned_flow import FLOWS, add_flow_weights, flow_of
 from tfdiscrete.distributions import ProductCategorical, ProductInvertibleGaussian, ProductNormal, match_prior
 from tfdiscrete.errors import check_count, check_name, check_positive
 from tfdiscrete.families.base import Latents, discrete_outputs, log_probabilities
-from tfdiscrete.families.gaussian import MAX_LOG_SCALE
 from tfdiscrete.ops import softmax_plus_plus_limit
-from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.loc_scale import loc_and_scale
 
-FLOWS = ("none", "planar", "stick_breaking")
 # With a flow the probabilities that `predict` gives are counted.
 _COUNTED = 256
 
@@ -64,29 +62,18 @@ class InvertibleGaussian(Latents):
 
     def build(self, input_shape):
         super().build(input_shape)
-        if self.flow == "planar":
-            shape = (self.num_latents, self.num_categories - 1)
-            first, second = (keras.initializers.RandomNormal(0.0, 0.1, self.seed + i) for i in range(2))
-            self.u = self.add_weight(name="u", shape=shape, initializer=first, autocast=False)
-            self.w = self.add_weight(name="w", shape=shape, initializer=second, autocast=False)
-            self.b = self.add_weight(name="b", shape=shape[:1], initializer="zeros", autocast=False)
+        add_flow_weights(self, self.flow, (self.num_latents, self.num_categories - 1), self.seed)
 
     def distribution(self, parameters) -> ProductInvertibleGaussian:
-        loc, log_scale = tf.split(widen(parameters), 2, axis=-1)
-        scale = tf.exp(tf.clip_by_value(log_scale, -MAX_LOG_SCALE, MAX_LOG_SCALE))
-        return ProductInvertibleGaussian(loc, scale, delta=self.delta, flow=self._bijector())
-
-    def _bijector(self):
-        if self.flow == "planar":
-            return PlanarFlow(*(widen(tf.convert_to_tensor(weight.value)) for weight in (self.u, self.w, self.b)))
-        return StickBreaking() if self.flow == "stick_breaking" else None
+        loc, scale = loc_and_scale(parameters)
+        return ProductInvertibleGaussian(loc, scale, delta=self.delta, flow=flow_of(self, self.flow))
 
     def hard(self, q):
         # With a flow the hard samples' law has no closed form, but that of the Gaussian which they are made of has.
         return ProductCategorical(q.logits) if self.flow == "none" else ProductNormal(q.loc, q.scale, 2)
 
     def harden(self, z):
-        flow = self._bijector()
+        flow = flow_of(self, self.flow)
         return z if flow is None else softmax_plus_plus_limit(flow.forward(z))
 
     def kl_divergence(self, q, p):

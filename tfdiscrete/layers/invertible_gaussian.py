@@ -9,17 +9,13 @@ Revisiting the Gumbel-Softmax", arXiv 1912.09588.
 import keras
 import tensorflow as tf
 
-from tfdiscrete.bijectors import PlanarFlow, StickBreaking
+from tfdiscrete.bijectors.owned_flow import FLOWS, add_flow_weights, flow_of
 from tfdiscrete.distributions import InvertibleGaussian as Distribution
 from tfdiscrete.errors import InputError, check_name, check_positive
 from tfdiscrete.layers.stochastic import RelaxedLayer
 from tfdiscrete.ops import log_softmax_plus_plus, normal, softmax_plus_plus_limit
-from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.loc_scale import loc_and_scale
 from tfdiscrete.ops.temperature import Temperature
-
-FLOWS = ("none", "planar", "stick_breaking")
-# exp(+-20) is beyond what any temperature leaves apart, and far from overflow.
-_MAX_LOG_SCALE = 20.0
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.layers")
@@ -93,12 +89,7 @@ class InvertibleGaussian(RelaxedLayer):
                     "a planar flow is made for each latent variable: all dimensions of the inputs but the first must "
                     f"be static. Received: shape {input_shape}."
                 )
-            shape = (*batch, input_shape[-1] // 2)
-            # Keras's initializers take 32-bit seeds.
-            first, second = (keras.initializers.RandomNormal(0.0, 0.1, (self.seed + i) % 2**31) for i in range(2))
-            self.u = self.add_weight(name="u", shape=shape, initializer=first, autocast=False)
-            self.w = self.add_weight(name="w", shape=shape, initializer=second, autocast=False)
-            self.b = self.add_weight(name="b", shape=batch, initializer="zeros", autocast=False)
+            add_flow_weights(self, self.flow, (*batch, input_shape[-1] // 2), self.seed)
         super().build(input_shape)
 
     def distribution(self, inputs) -> Distribution:
@@ -109,20 +100,15 @@ class InvertibleGaussian(RelaxedLayer):
         """
         if not self.built:
             raise InputError(f"{self.name} has no step yet: call it on inputs first, or `build` it.")
-        loc, scale = _parameters(inputs)
-        return Distribution(loc, scale, self.current_temperature(), self.delta, self._bijector())
-
-    def _bijector(self):
-        if self.flow == "planar":
-            return PlanarFlow(*(widen(tf.convert_to_tensor(weight.value)) for weight in (self.u, self.w, self.b)))
-        return StickBreaking() if self.flow == "stick_breaking" else None
+        loc, scale = loc_and_scale(inputs)
+        return Distribution(loc, scale, self.current_temperature(), self.delta, flow_of(self, self.flow))
 
     def _perturb(self, inputs, seed):
-        loc, scale = _parameters(inputs)
+        loc, scale = loc_and_scale(inputs)
         return self._flowed(loc + scale * normal(tf.shape(loc), seed, dtype=loc.dtype))
 
     def _flowed(self, y):
-        flow = self._bijector()
+        flow = flow_of(self, self.flow)
         return y if flow is None else flow.forward(y)
 
     def _relax(self, perturbed, temperature):
@@ -132,7 +118,7 @@ class InvertibleGaussian(RelaxedLayer):
         return softmax_plus_plus_limit(perturbed)
 
     def _mode(self, inputs):
-        return softmax_plus_plus_limit(self._flowed(_parameters(inputs)[0]))
+        return softmax_plus_plus_limit(self._flowed(loc_and_scale(inputs)[0]))
 
     def _mean(self, inputs):
         return self.distribution(inputs).discretize().probs_parameter()
@@ -142,9 +128,3 @@ class InvertibleGaussian(RelaxedLayer):
 
     def get_config(self):
         return {**super().get_config(), "delta": self.delta, "flow": self.flow}
-
-
-def _parameters(inputs):
-    """Means and scales, each `[..., K-1]`, float32 at least."""
-    loc, log_scale = tf.split(widen(inputs), 2, axis=-1)
-    return loc, tf.exp(tf.clip_by_value(log_scale, -_MAX_LOG_SCALE, _MAX_LOG_SCALE))

@@ -140,12 +140,6 @@ def one_hot(index: np.ndarray, num_categories: int) -> np.ndarray:
     return result
 
 
-def all_codes(num_latents: int, num_categories: int) -> np.ndarray:
-    """All `K^N` codes, int64 `[K^N, N]`, the last variable fastest."""
-    places = num_categories ** np.arange(num_latents - 1, -1, -1)
-    return np.arange(num_categories**num_latents)[:, None] // places % num_categories
-
-
 def _chunks(count: int, width: int):
     """Slices of `range(count)`, such that rows of `width` elements stay within the bound on memory."""
     rows = max(1, _CHUNK_ELEMENTS // max(width, 1))

@@ -23,8 +23,9 @@ import tensorflow as tf
 
 from tfdiscrete.distributions import is_family
 from tfdiscrete.errors import InputError, check_count, check_seed
-from tfdiscrete.metrics.aggregate_posterior import AggregatePosterior, all_codes, normalized
+from tfdiscrete.metrics.aggregate_posterior import AggregatePosterior, normalized
 from tfdiscrete.ops import seed_of
+from tfdiscrete.ops.all_codes import all_codes
 
 MAX_CODES = 2**20
 _FEWEST_SAMPLES = 100

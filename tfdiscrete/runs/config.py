@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tfdiscrete import estimators, families, objectives, priors
@@ -108,7 +109,7 @@ class RunConfig:
             self.estimator_options,
             "num_samples=4,baseline=none",
             self.estimator_name,
-            estimators.options_of(self.estimator_name),
+            lambda: estimators.options_of(self.estimator_name),
         )
 
     def parsed_family_options(self) -> dict:
@@ -118,12 +119,15 @@ class RunConfig:
             self.family_options,
             "law=poisson,prior=2.0",
             self.family,
-            families.options_of(self.family),
+            lambda: families.options_of(self.family),
         )
 
     def parsed_objective_options(self) -> dict:
         """`objective_options` as the arguments of `objectives.get`, likewise."""
-        known = list(objectives.get(self.objective).get_config())
+
+        def known():
+            return list(objectives.get(self.objective).get_config())
+
         return _parsed("objective_options", self.objective_options, "beta=0.5", self.objective, known)
 
     def to_json(self) -> dict:
@@ -142,14 +146,14 @@ class RunConfig:
         return json.dumps(self.to_json())
 
 
-def _parsed(setting: str, text: str, example: str, owner: str, known: list[str]) -> dict:
+def _parsed(setting: str, text: str, example: str, owner: str, known: Callable[[], list[str]]) -> dict:
     """The options in a text like the example."""
     options = {}
     for entry in filter(None, str(text).split(",")):
         name, equals, value = (part.strip() for part in entry.partition("="))
         if not (name and equals and value):
             raise InputError(f'{setting} must be like "{example}". Received: {setting}={text!r}.')
-        check_name(f"option of {owner}", name, known)
+        check_name(f"option of {owner}", name, known())
         try:
             options[name] = json.loads(value.lower() if value in ("True", "False") else value)
         except json.JSONDecodeError:
