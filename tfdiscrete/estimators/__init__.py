@@ -14,6 +14,7 @@ from tfdiscrete.estimators.enumeration import Enumeration
 from tfdiscrete.estimators.generalized_gumbel_softmax import GeneralizedGumbelSoftmax
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.estimators.invertible_gaussian import InvertibleGaussian
+from tfdiscrete.estimators.local_expectation import LocalExpectation
 from tfdiscrete.estimators.mu_prop import MuProp
 from tfdiscrete.estimators.nvil import NVIL
 from tfdiscrete.estimators.pathwise import Pathwise
@@ -37,6 +38,7 @@ REGISTRY: dict[str, type[Estimator]] = {
     "generalized_gumbel_softmax": GeneralizedGumbelSoftmax,
     "gumbel_softmax": GumbelSoftmax,
     "invertible_gaussian": InvertibleGaussian,
+    "local_expectation": LocalExpectation,
     "mu_prop": MuProp,
     "nvil": NVIL,
     "pathwise": Pathwise,

@@ -42,6 +42,7 @@ ESTIMATORS = {
     "gumbel_softmax": ("gumbel_softmax", ""),
     "straight_through_gumbel_softmax": ("straight_through_gumbel_softmax", ""),
     "generalized_gumbel_softmax-rao_blackwell": ("generalized_gumbel_softmax", "rao_blackwell=true"),
+    "local_expectation": ("local_expectation", ""),
     "direct_arg_max": ("direct_arg_max", ""),
     "direct_arg_max-constant": ("direct_arg_max", "epsilon=0.1,sign=both"),
     "enumeration": ("enumeration", ""),
@@ -66,12 +67,13 @@ PUBLISHED = {
 
 _DIRECT = ("direct_arg_max", "direct_arg_max-constant")
 LONG = {
-    "20x10": (*_DIRECT, "straight_through_gumbel_softmax", "vimco-5", "reinmax"),
+    "20x10": (*_DIRECT, "local_expectation", "straight_through_gumbel_softmax", "vimco-5", "reinmax"),
     "20x2": (
         *_DIRECT,
         "straight_through_gumbel_softmax",
         "rebar",
         "relax",
+        "local_expectation",
         "disarm-2",
         "vimco-5",
         "score_function-leave_one_out-4",

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_finite, check_positive, unknown_name
+from tfdiscrete.ops.softplus import sum_softplus
 
 
 class Likelihood(abc.ABC):
@@ -20,6 +21,10 @@ class Likelihood(abc.ABC):
     @abc.abstractmethod
     def log_prob(self, x: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
         """Log density of each element, `[*batch, *data]` broadcast against the parameters."""
+
+    def sum_log_prob(self, x: tf.Tensor, parameters: tf.Tensor, data_rank: int) -> tf.Tensor:
+        """`log_prob` summed over the last `data_rank` axes, the data's; for values of which no gradient is taken."""
+        return tf.reduce_sum(self.log_prob(x, parameters), axis=list(range(-data_rank, 0)))
 
     @abc.abstractmethod
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:
@@ -57,6 +62,11 @@ class Bernoulli(Likelihood):
     def log_prob(self, x, parameters):
         # log p = x l - softplus(l), with no division and one exponential.
         return x * parameters - tf.math.softplus(parameters)
+
+    def sum_log_prob(self, x, parameters, data_rank):
+        linear = tf.reduce_sum(x * parameters, axis=list(range(-data_rank, 0)))
+        total = sum_softplus(parameters, data_rank)
+        return tf.cast(linear, total.dtype) - total
 
     def mean(self, parameters):
         return tf.sigmoid(parameters)
