@@ -121,6 +121,12 @@ class TestAll:
             np.testing.assert_allclose(log_prob[s], likelihood.log_prob(x, parameters[s]), rtol=1e-6)
         assert likelihood.mean(parameters).shape == (5, 4, 2, 3)
 
+    def test_the_sum_is_that_of_the_log_densities(self, likelihood):
+        x = RNG.integers(2, size=(5, 4, 3)).astype("float32")
+        parameters = tf.constant(RNG.normal(size=(2, 5, *likelihood.parameter_shape((4, 3)))), tf.float32)
+        expected = tf.reduce_sum(likelihood.log_prob(x, parameters), [-2, -1])
+        np.testing.assert_allclose(likelihood.sum_log_prob(x, parameters, 2), expected, rtol=1e-5)
+
     def test_config_survives_json(self, likelihood):
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(likelihood)))
         restored = keras.saving.deserialize_keras_object(config)

@@ -147,7 +147,7 @@ class DiscreteVAE(LatentVariableModel):
 
         def neighbours(z):
             parameters = decode_neighbours(self.decoder, z)
-            log_prob = self.likelihood.sum_log_prob(tf.cast(x, parameters.dtype), parameters, x.shape.rank - 1)
+            log_prob = self.likelihood.sum_log_prob(tf.cast(x, parameters.dtype), parameters, len(x.shape) - 1)
             others = tf.reshape(log_prob[:-1], tf.concat([[-1], tf.shape(log_prob)[2:]], axis=0))
             return join_own(others, log_prob[-1], z)
 
