@@ -8,6 +8,17 @@ from tfdiscrete.errors import InputError, check_count, check_finite, check_seed
 from tfdiscrete.ops import fold_in, seed_of
 
 
+def finished(batches: tf.data.Dataset, cardinality: int) -> tf.data.Dataset:
+    """Batches made ahead of their use, with a known number of them and without autotuning.
+
+    The autotuner's thread sleeps for 10 ms, then twice as long each time, and the end of an epoch waits for it to wake:
+    an epoch would take 10 ms times a power of 2, up to twice its time. There is nothing to tune here.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.apply(tf.data.experimental.assert_cardinality(cardinality)).prefetch(8).with_options(options)
+
+
 class ShuffledBatches(keras.callbacks.Callback):
     """A `tf.data.Dataset` over an array in memory, and the callback that tells it the epoch.
 
@@ -48,7 +59,7 @@ class ShuffledBatches(keras.callbacks.Callback):
             return starts.map(lambda start: tf.gather(data, order[start : start + batch_size]))
 
         batches = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
-        return batches.apply(tf.data.experimental.assert_cardinality(-(-size // batch_size))).prefetch(8)
+        return finished(batches, -(-size // batch_size))
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch.assign(epoch)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_finite, check_seed
 from tfdiscrete.ops import fold_in, seed_of
+from tfdiscrete.training.batches import finished
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -138,7 +139,7 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
             return tf.data.Dataset.range(steps).map(batch)
 
         batches = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
-        return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(8)
+        return finished(batches, steps)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch.assign(epoch)
