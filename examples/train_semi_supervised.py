@@ -18,7 +18,7 @@ from tfdiscrete import estimators
 from tfdiscrete.models import LABEL_NETWORKS, SemiSupervisedVAE, make_label_networks
 from tfdiscrete.objectives import CrossEntropy
 from tfdiscrete.serving import export_saved_model
-from tfdiscrete.training import PartiallyLabelledBatches, RandomAffine, data, hide_labels
+from tfdiscrete.training import PartiallyLabelledBatches, RandomAffine, data, digit_attributes, hide_labels
 from tfdiscrete.training.pictures import label_rows_figure, save_figure
 
 # Other names are taken too, with their default settings.
@@ -44,18 +44,11 @@ def parse():
     return parser.parse_args()
 
 
-def attributes(split, seed):
-    """Digits of which each second one, by chance, is inverted: x, and whether even, at least five and inverted."""
-    inverted = np.random.default_rng(seed).integers(2, size=len(split.y))
-    x = np.where(inverted[:, None, None] == 1, 1.0 - split.x, split.x).astype("float32")
-    return x, np.stack([split.y % 2 == 0, split.y >= 5, inverted], axis=-1).astype(int)
-
-
 def main():
     arguments = parse()
     digits = data.load(arguments.dataset, binarize="threshold")
     if arguments.attributes:
-        (x, y), (test_x, test_y) = attributes(digits.train, 0), attributes(digits.test, 1)
+        (x, y), (test_x, test_y) = digit_attributes(digits.train, seed=0), digit_attributes(digits.test, seed=1)
         shape = {"num_classes": 2, "num_attributes": 3}
         # What is outside of an inverted image is not 0.
         augment = None

@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one-line errors, help, and the first run."""
 
+import dataclasses
 import functools
 import json
 import signal
@@ -30,7 +31,7 @@ def test_every_setting_is_an_option_with_its_default(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for name, default in runs.RunConfig().to_json().items():
+    for name, default in dataclasses.asdict(runs.DiscreteVAERecipe()).items():
         assert f"--{name.replace('_', '-')} " in text
         assert f"(default {'none' if default == '' else default})" in text
 

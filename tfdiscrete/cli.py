@@ -25,12 +25,14 @@ A first run, a look at it, and a server for it:
 Every command is one Python call; see `tfdiscrete.runs` and `tfdiscrete.serving`."""
 
 _TRAIN_EPILOG = """\
-The run's folder gets config.json, metrics.json, reconstructions.png, samples.png, TensorBoard logs, model.keras and
-saved_model/1/. Ctrl-C is safe: the same command with --resume goes on after the last whole epoch.
+The run's folder gets config.json, metrics.json, pictures, TensorBoard logs, model.keras and saved_model/1/. Ctrl-C is
+safe: the same command with --resume goes on after the last whole epoch.
 
   tfdiscrete train --dataset binarized_mnist --epochs 300 --out runs/mnist
   tfdiscrete train --out runs/mnist --resume
   tfdiscrete train --estimator score_function --num-latents 8 --num-categories 4
+  tfdiscrete train --model semi_supervised_vae --num-labelled 50
+  tfdiscrete train --model vector_quantized_vae --help
 
 Data other than `digits` is looked for in the folder that TFDISCRETE_DATA names, then in ~/.keras/datasets, then
 downloaded."""
@@ -98,7 +100,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     for name, add in _COMMANDS.items():
         command = add(commands)
         if name == "train" and arguments[:1] == ["train"]:
-            _add_settings(command)
+            _add_settings(command, arguments[1:])
         command.set_defaults(options=list(command._option_string_actions))
     return parser
 
@@ -117,7 +119,7 @@ def _add(commands, name: str, command, summary: str, epilog: str = "") -> argpar
 
 
 def _add_train(commands) -> argparse.ArgumentParser:
-    parser = _add(commands, "train", _train, "Train a discrete VAE and write its run folder.", _TRAIN_EPILOG)
+    parser = _add(commands, "train", _train, "Train a model and write its run folder.", _TRAIN_EPILOG)
     run = parser.add_argument_group("run")
     run.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
     run.add_argument("--resume", action="store_true", help="continue the run in --out; only --epochs may differ")
@@ -125,13 +127,23 @@ def _add_train(commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser):
-    """Describes the settings; only for a command line that is about them, since it imports TensorFlow."""
+def _add_settings(parser: argparse.ArgumentParser, arguments: list[str]):
+    """Describes a model's settings; only for a command line that is about them, since it imports TensorFlow."""
     _import_tensorflow_quietly()
-    from tfdiscrete.runs import RunConfig
+    from tfdiscrete.runs.recipes import REGISTRY
 
-    settings = parser.add_argument_group("settings")
-    for option in dataclasses.fields(RunConfig):
+    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    chooser.add_argument("--model", default="discrete_vae")
+    model = check_name("model", chooser.parse_known_args(arguments)[0].model, REGISTRY)
+    models = "; ".join(f"{name}, {recipe.summary}" for name, recipe in REGISTRY.items())
+    parser.add_argument(
+        "--model",
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help=f"which model, whose settings are shown below: {models} (default discrete_vae)",
+    )
+    settings = parser.add_argument_group(f"settings of {model}")
+    for option in dataclasses.fields(REGISTRY[model]):
         choices = option.metadata["choices"]
         settings.add_argument(
             "--" + option.name.replace("_", "-"),
@@ -151,7 +163,8 @@ def _train(parsed):
     if parsed.resume and parsed.overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
     folder = runs.train(settings, parsed.out, resume=parsed.resume, overwrite=parsed.overwrite)
-    _print_figures(folder.read_metrics(), f"{folder.read_config().dataset}, test split")
+    recipe = folder.read_recipe()
+    _print_figures(recipe, folder.read_metrics(), f"{recipe.dataset}, test split")
     print(runs.next_steps(folder))
 
 
@@ -171,15 +184,16 @@ def _add_evaluate(commands) -> argparse.ArgumentParser:
 def _evaluate(parsed):
     from tfdiscrete import runs
 
-    _print_figures(runs.evaluate(parsed.run, split=parsed.split), f"{parsed.run}, {parsed.split} split")
+    metrics = runs.evaluate(parsed.run, split=parsed.split)
+    _print_figures(runs.RunFolder(parsed.run).read_recipe(), metrics, f"{parsed.run}, {parsed.split} split")
 
 
-def _print_figures(metrics: dict, title: str):
+def _print_figures(recipe, metrics: dict, title: str):
     from rich.console import Console
 
     from tfdiscrete.runs import metrics_table
 
-    Console().print(metrics_table(metrics, title))
+    Console().print(metrics_table(recipe, metrics, title))
 
 
 def _add_sample(commands) -> argparse.ArgumentParser:

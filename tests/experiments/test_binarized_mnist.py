@@ -6,13 +6,13 @@ import pytest
 from tfdiscrete import cli, experiments
 from tfdiscrete.errors import InputError
 from tfdiscrete.experiments import binarized_mnist, rows
-from tfdiscrete.runs import RunConfig, train
+from tfdiscrete.runs import DiscreteVAERecipe, train
 
 
 @pytest.mark.slow
 def test_the_table_is_made_from_finished_runs_and_continues_others(tmp_path, monkeypatch):
     def small(row):
-        return RunConfig(epochs=1, num_latents=2, num_categories=3, **binarized_mnist.SETTINGS[row])
+        return DiscreteVAERecipe(epochs=1, num_latents=2, num_categories=3, **binarized_mnist.SETTINGS[row])
 
     monkeypatch.setattr(binarized_mnist, "config_of", small)
     paths = binarized_mnist.run(out=tmp_path / "results", runs_folder=tmp_path / "runs")
@@ -42,8 +42,8 @@ def test_the_command_beside_a_row_gives_its_config(row):
     config = binarized_mnist.config_of(row)
     command = rows.command(config.to_json())
     parsed = vars(cli._parser(["train"]).parse_args(command.split()[1:]))
-    given = {field.name: parsed[field.name] for field in dataclasses.fields(RunConfig) if field.name in parsed}
-    assert RunConfig(**given) == config
+    given = {field.name: parsed[field.name] for field in dataclasses.fields(DiscreteVAERecipe) if field.name in parsed}
+    assert DiscreteVAERecipe(**given) == config
 
 
 def test_an_unknown_experiment_is_refused():

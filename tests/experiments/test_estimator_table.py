@@ -5,12 +5,12 @@ import pytest
 from tfdiscrete import estimators
 from tfdiscrete.errors import InputError
 from tfdiscrete.experiments import estimator_table
-from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs import recipes
 
 
 def small(row):
     config = FULL(row)
-    return RunConfig.from_json(
+    return recipes.from_json(
         {**config.to_json(), "dataset": "digits", "epochs": 1, "num_latents": 2, "num_categories": 3}
     )
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from tfdiscrete import runs
 from tfdiscrete.errors import InputError
-from tfdiscrete.runs.folder import ENTRIES
-from tfdiscrete.runs.train import make_model
+from tfdiscrete.runs.folder import entries_of
 from tfdiscrete.training import data
 
+ENTRIES = entries_of(runs.DiscreteVAERecipe)
 SMALL = {"epochs": 3, "num_latents": 3, "num_categories": 4, "seed": 5}
 
 
@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_the_model(finished):
 def test_the_config_repeats_the_run(finished, tmp_path):
     record = json.loads((finished.path / "config.json").read_text())
     assert record["versions"]["keras"] == keras.__version__
-    again = runs.train(runs.RunConfig.from_json(record["config"]), tmp_path / "again")
+    again = runs.train(runs.recipes.from_json(record["config"]), tmp_path / "again")
     for ours, theirs in zip(weights(again), weights(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     timing = ("train_seconds", "timed_steps", "steps_per_second")
@@ -100,7 +100,7 @@ def test_a_finished_run_can_be_trained_further_and_ends_as_a_longer_one(finished
     longer = runs.train({"epochs": 3}, tmp_path / "run", resume=True)
     for ours, theirs in zip(weights(longer), weights(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert longer.read_config().epochs == 3
+    assert longer.read_recipe().epochs == 3
     exported = tf.saved_model.load(str(longer.saved_model / "1")).signatures["encode"]
     x = data.load("digits", binarize="threshold").test.x[:5]
     ours = exported(x=tf.constant(x))["probabilities"].numpy()
@@ -177,7 +177,7 @@ def test_a_finished_run_without_readable_backups_is_not_trained_from_the_start(f
     with pytest.raises(InputError, match="without its backups|none of the backups"):
         runs.train({"epochs": 5}, run.path, resume=True)
     assert run.read_metrics() == finished.read_metrics()
-    assert run.read_config().epochs == 3
+    assert run.read_recipe().epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_without_a_folder_the_first_free_number_is_taken(tmp_path):
 @pytest.mark.parametrize("encoder", ["linear", "mlp2", "conv"])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "categorical"])
 def test_every_network_and_likelihood_trains(encoder, likelihood):
-    config = runs.RunConfig(encoder=encoder, likelihood=likelihood, num_latents=2, num_categories=3)
+    config = runs.DiscreteVAERecipe(encoder=encoder, likelihood=likelihood, num_latents=2, num_categories=3)
     x = data.load("digits", binarize=config.binarization).train.x[:200]
-    model = make_model(config, x.shape[1:], len(x))
+    model = config.make_model(x.shape[1:], 2)
     losses = model.fit(x, batch_size=100, epochs=8, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
@@ -209,9 +209,9 @@ def test_every_network_and_likelihood_trains(encoder, likelihood):
 @pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["gumbel_softmax", "score_function", "straight_through_gumbel_softmax"])
 def test_every_estimator_lowers_the_bound_of_digits(estimator):
-    config = runs.RunConfig(estimator=estimator, num_latents=4, num_categories=4)
+    config = runs.DiscreteVAERecipe(estimator=estimator, num_latents=4, num_categories=4)
     x = data.load("digits", binarize="threshold").train.x
-    model = make_model(config, x.shape[1:], len(x))
+    model = config.make_model(x.shape[1:], 2)
     before = model.evaluate(x, verbose=0)[0]
     model.fit(x, batch_size=100, epochs=5, verbose=0)
     # The best model without latents, the pixels' own frequencies, has 25.6 nats.

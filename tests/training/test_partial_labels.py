@@ -112,11 +112,12 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     assert order(batches, 7) != order(make_batches(seed=4), 7)
 
 
-def test_augmentation_has_a_seed_of_its_own_for_each_step():
+def test_labelled_examples_alone_are_augmented_with_a_seed_for_each_step():
     seeds = []
     batches = make_batches(augment=lambda x, seed: x + 100.0 * tf.cast(seed[1] + 1, tf.float32))
     for plain, (x, _) in zip(epoch_of(make_batches()), epoch_of(batches), strict=True):
-        (shift,) = set(x - plain[0])
+        (shift,) = set(x[:2] - plain[0][:2])
+        np.testing.assert_array_equal(x[2:], plain[0][2:])
         seeds.append(shift)
     assert len(set(seeds)) == 4
 

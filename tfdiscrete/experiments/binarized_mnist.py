@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from tfdiscrete.experiments.rows import finished_rows
-from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs import DiscreteVAERecipe
 from tfdiscrete.runs.folder import write_json
 
 PUBLISHED = {
@@ -27,9 +27,9 @@ SETTINGS = {
 }
 
 
-def config_of(row: str) -> RunConfig:
+def config_of(row: str) -> DiscreteVAERecipe:
     """The settings of one row of the table."""
-    return RunConfig(
+    return DiscreteVAERecipe(
         dataset="binarized_mnist",
         num_latents=20,
         num_categories=10,

@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 
 from tfdiscrete.experiments.rows import finished_rows
-from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs import DiscreteVAERecipe
 from tfdiscrete.runs.folder import write_json
 
 EPOCHS, LONG_EPOCHS = 20, 100
@@ -100,11 +100,11 @@ def _names() -> dict[str, tuple[str, tuple[str, str], int]]:
     return rows
 
 
-def config_of(row: str) -> RunConfig:
+def config_of(row: str) -> DiscreteVAERecipe:
     """The settings of one row of the table."""
     size, (estimator, options), epochs = _names()[row]
     latents, categories = map(int, size.split("x"))
-    return RunConfig(
+    return DiscreteVAERecipe(
         dataset="binarized_mnist",
         encoder="mlp",
         estimator=estimator,

@@ -35,7 +35,7 @@ from tfdiscrete.estimators.compare import (
 from tfdiscrete.estimators.problems import Problem
 from tfdiscrete.experiments.gradient_curves import GENERALIZED, Curves, optimize
 from tfdiscrete.experiments.gradient_figures import curves_figure, measurements_figure, trade_off_figure
-from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs import DiscreteVAERecipe
 from tfdiscrete.runs.folder import versions, write_json
 from tfdiscrete.training.pictures import save_figure
 
@@ -162,7 +162,7 @@ def estimator_of(text: str | Estimator) -> Estimator:
     registry.get(name)
     if colon and not options:
         raise InputError(f'options of an estimator are like "{name}:num_samples=4". Received: {text!r}.')
-    return registry.get(name, **RunConfig(estimator=name, estimator_options=options).parsed_estimator_options())
+    return registry.get(name, **DiscreteVAERecipe(estimator=name, estimator_options=options).parsed_estimator_options())
 
 
 def summary(curves: Curves) -> dict:

@@ -1,15 +1,15 @@
-"""The runs behind a table: each row is a `RunConfig`, trained once, continued if it was cut off, and read again."""
+"""The runs behind a table: each row is a `Recipe`, trained once, continued if it was cut off, and read again."""
 
 import fnmatch
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.runs import RunConfig, RunFolder, train
+from tfdiscrete.runs import Recipe, RunFolder, train
 
 
 def finished_rows(
-    configs: Mapping[str, Callable[[], RunConfig]], runs_folder: Path, prefix: str, only: str | None = None
+    configs: Mapping[str, Callable[[], Recipe]], runs_folder: Path, prefix: str, only: str | None = None
 ) -> list[dict]:
     """Trains what is not yet trained.
 
@@ -36,7 +36,7 @@ def finished_rows(
         config = config_of()
         if not folder.is_finished:
             train(config, folder.path, resume=folder.is_run)
-        if folder.read_config() != config:
+        if folder.read_recipe() != config:
             raise InputError(
                 f"{folder.path} holds a run with other settings than this table's. Remove it, or name another --runs."
             )

@@ -7,12 +7,13 @@ from tfdiscrete.models.grid_networks import GRID_NETWORKS, make_grid_networks
 from tfdiscrete.models.label_networks import LABEL_NETWORKS, LabelNetworks, make_label_networks
 from tfdiscrete.models.networks import NETWORKS, make_networks
 from tfdiscrete.models.semi_supervised_vae import SemiSupervisedVAE
-from tfdiscrete.models.vector_quantized_vae import VectorQuantizedVAE
+from tfdiscrete.models.vector_quantized_vae import QUANTIZERS, VectorQuantizedVAE
 
 __all__ = [
     "GRID_NETWORKS",
     "LABEL_NETWORKS",
     "NETWORKS",
+    "QUANTIZERS",
     "CodePrior",
     "DiscreteVAE",
     "Endpoint",

@@ -36,6 +36,7 @@ from tfdiscrete.priors.autoregressive import Autoregressive
 
 QUANTIZERS: dict[str, Callable[[int], Quantizer]] = {
     "vector": lambda seed: VectorQuantizer(256, seed=seed),
+    "plain": lambda seed: VectorQuantizer(256, update="loss", kmeans_iterations=0, seed=seed),
     "product": lambda seed: VectorQuantizer(64, heads=2, seed=seed),
     "residual": lambda seed: ResidualVectorQuantizer(2, 64, seed=seed),
     "rotation": lambda seed: VectorQuantizer(256, gradient="rotation", seed=seed),
@@ -79,7 +80,8 @@ class VectorQuantizedVAE(LatentVariableModel):
 
     Args:
         encoder: a Keras model, data `[B, *data]` to vectors `[B, *grid, D]`, of static size.
-        quantizer: one of `layers`, or its name: "vector" or "rotation" (256 codes, 8 bits), "product" or "residual"
+        quantizer: one of `layers`, or its name: "vector", "rotation" or "plain" (256 codes, 8 bits; plain is
+            trained by its loss alone), "product" or "residual"
             (two of 64, 12 bits), "finite_scalar" (240 codes, for D = 3) or "lookup_free" (256, for D = 8).
         decoder: a Keras model, codes `[B, *grid, D]` to the likelihood's parameters.
         likelihood: a `Likelihood`, or its name. The scale of a "fixed_gaussian" weighs the squared error against the

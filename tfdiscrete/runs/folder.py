@@ -3,7 +3,7 @@
 config.json            the settings and the versions; written first
 backup/                the last two epochs' backups
 tensorboard/           logs
-model.keras  saved_model/1/  reconstructions.png  samples.png
+model.keras  saved_model/1/  and pictures: those of the model's recipe
 metrics.json           written last: a run without it is unfinished
 """
 
@@ -20,22 +20,18 @@ from pathlib import Path
 import keras
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.models import DiscreteVAE
-from tfdiscrete.runs.config import RunConfig
+from tfdiscrete.models import LatentVariableModel
+from tfdiscrete.runs import recipes
+from tfdiscrete.runs.recipes import Recipe
 
-ENTRIES = {
-    "backup",
-    "config.json",
-    "metrics.json",
-    "model.keras",
-    "reconstructions.png",
-    "samples.png",
-    "saved_model",
-    "tensorboard",
-}
-"""All that `train` writes into the folder."""
+_ENTRIES = {"backup", "config.json", "metrics.json", "model.keras", "saved_model", "tensorboard"}
 _SAMPLES = re.compile(r"samples-\d+\.png")
 _PACKAGES = ("tfdiscrete", "tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+def entries_of(recipe: Recipe | type[Recipe]) -> set[str]:
+    """All that `train` writes into a folder."""
+    return _ENTRIES | {f"{name}.png" for name in recipe.pictures}
 
 
 class RunFolder:
@@ -51,10 +47,12 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.model = self.path / "model.keras"
         self.saved_model = self.path / "saved_model"
-        self.reconstructions = self.path / "reconstructions.png"
-        self.samples = self.path / "samples.png"
         self._config = self.path / "config.json"
         self._metrics = self.path / "metrics.json"
+
+    def picture(self, name: str) -> Path:
+        """The path of a picture."""
+        return self.path / f"{name}.png"
 
     @property
     def is_run(self) -> bool:
@@ -83,7 +81,7 @@ class RunFolder:
         """The command line that continues this run."""
         return f"tfdiscrete train --out {shlex.quote(str(self.path))} --resume"
 
-    def begin(self, config: RunConfig, *, overwrite: bool) -> None:
+    def begin(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Makes the folder and writes the config.
 
         Raises:
@@ -97,13 +95,14 @@ class RunFolder:
                 f"{self.path} holds another run. Use --resume to continue it, --overwrite to replace it, or "
                 "another --out."
             )
-        if foreign := sorted(present - ENTRIES):
+        every = set().union(*(entries_of(recipe) for recipe in recipes.REGISTRY.values()))
+        if foreign := sorted(present - every):
             raise InputError(f"{self.path} holds files that are not a run's, {foreign}: it is not overwritten.")
         # The config goes last: what is left of an interrupted removal is still a run.
         for name in sorted(present, key="config.json".__eq__):
             _remove(self.path / name)
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_config(config)
+        self.write_recipe(recipe)
 
     def _entries(self) -> set[str]:
         """What is in the folder, but for files that an interruption left half written."""
@@ -112,13 +111,13 @@ class RunFolder:
         found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
         return {name for name in found if "partial" not in name and not _SAMPLES.fullmatch(name)}
 
-    def write_config(self, config: RunConfig) -> None:
+    def write_recipe(self, recipe: Recipe) -> None:
         """Writes the settings, and the versions that they ran with."""
-        write_json(self._config, {"config": config.to_json(), "versions": versions()})
+        write_json(self._config, {"config": recipe.to_json(), "versions": versions()})
 
-    def read_config(self) -> RunConfig:
+    def read_recipe(self) -> Recipe:
         """The settings; raises `InputError` where they cannot be read."""
-        return RunConfig.from_json(self.read_record()["config"])
+        return recipes.from_json(self.read_record()["config"])
 
     def read_record(self) -> dict:
         """`config.json`: the settings under "config", the versions under "versions"."""
@@ -141,13 +140,13 @@ class RunFolder:
         self._metrics.unlink(missing_ok=True)
         shutil.rmtree(self.saved_model, ignore_errors=True)
 
-    def save_model(self, model: DiscreteVAE) -> None:
+    def save_model(self, model: LatentVariableModel) -> None:
         """Writes `model.keras`, beside and then renamed."""
         partial = self.path / "partial.keras"
         model.save(partial)
         os.replace(partial, self.model)
 
-    def load_model(self) -> DiscreteVAE:
+    def load_model(self) -> LatentVariableModel:
         """The trained model; raises `InputError` where it cannot be read."""
         try:
             return keras.saving.load_model(self.model)

@@ -1,23 +1,27 @@
 """What surrounds `fit`: data, annealing, and the callbacks that keep, show and log a training run."""
 
 from tfdiscrete.training.annealing import ExponentialAnnealing
+from tfdiscrete.training.attributes import ATTRIBUTES, digit_attributes
 from tfdiscrete.training.augmentation import RandomAffine
 from tfdiscrete.training.backup import EpochBackup, restore_backup
 from tfdiscrete.training.batches import ShuffledBatches
 from tfdiscrete.training.gradient_noise import GradientNoise
 from tfdiscrete.training.partial_labels import PartiallyLabelledBatches, hide_labels
 from tfdiscrete.training.progress import EpochProgress
-from tfdiscrete.training.summaries import LatentSummaries
+from tfdiscrete.training.summaries import LatentSummaries, PictureSummaries
 
 __all__ = [
+    "ATTRIBUTES",
     "EpochBackup",
     "EpochProgress",
     "ExponentialAnnealing",
     "GradientNoise",
     "LatentSummaries",
     "PartiallyLabelledBatches",
+    "PictureSummaries",
     "RandomAffine",
     "ShuffledBatches",
+    "digit_attributes",
     "hide_labels",
     "restore_backup",
 ]

@@ -46,6 +46,7 @@ class ShuffledBatches(keras.callbacks.Callback):
         if not len(x):
             raise InputError(f"training needs at least one example. Received: data of shape {x.shape}.")
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.steps_per_epoch = -(-len(x) // batch_size)
         self.dataset = self._make_dataset(tf.constant(x), batch_size, seed)
 
     def _make_dataset(self, data, batch_size, seed):
@@ -59,7 +60,7 @@ class ShuffledBatches(keras.callbacks.Callback):
             return starts.map(lambda start: tf.gather(data, order[start : start + batch_size]))
 
         batches = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
-        return finished(batches, -(-size // batch_size))
+        return finished(batches, self.steps_per_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch.assign(epoch)

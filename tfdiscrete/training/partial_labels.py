@@ -66,7 +66,8 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
 
     Each batch is `labelled` examples with labels, then `unlabelled` ones of all the data, whose labels are hidden. An
     epoch passes once over all the data, but for what does not fill the last batch, and as often as it takes over the
-    labelled ones. The order, and what `augment` draws, is a function of the seed and the epoch alone.
+    labelled ones. The order, and what `augment` draws, is a function of the seed and the epoch alone. Labelled examples
+    alone are augmented: a classifier is not to see its few always alike, while a generative model is of the data.
 
     Example:
 
@@ -79,7 +80,7 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
         labelled: examples in a batch, at least 1.
         unlabelled: examples in a batch, at least 1 and at most `n`.
         seed: of the order.
-        augment: x `[b, ...]` and a seed, int32 `[2]`, to x of the same shape.
+        augment: labelled x `[labelled, ...]` and a seed, int32 `[2]`, to x of the same shape.
 
     Raises:
         InputError: for arrays of different lengths, values that are not finite, or no labelled example.
@@ -128,9 +129,10 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
             def batch(step):
                 first = repeated[step * labelled : (step + 1) * labelled]
                 rest = order[step * unlabelled : (step + 1) * unlabelled]
-                inputs = tf.gather(data, tf.concat([first, rest], axis=0))
+                known_x = tf.gather(data, first)
                 if augment is not None:
-                    inputs = tf.ensure_shape(augment(inputs, fold_in(fold_in(seed, 2), step)), inputs.shape)
+                    known_x = tf.ensure_shape(augment(known_x, fold_in(fold_in(seed, 2), step)), known_x.shape)
+                inputs = tf.concat([known_x, tf.gather(data, rest)], axis=0)
                 hidden = tf.fill([unlabelled, *y.shape[1:]], -1)
                 targets = tf.concat([tf.gather(labels, first), hidden], axis=0)
                 size = labelled + unlabelled

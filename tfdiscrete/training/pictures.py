@@ -26,9 +26,9 @@ def reconstructions_figure(x: np.ndarray, reconstruction: np.ndarray) -> Figure:
     return _grid_figure(images.reshape(-1, *x.shape[1:]), columns, "each original above its reconstruction")
 
 
-def samples_figure(images: np.ndarray) -> Figure:
+def samples_figure(images: np.ndarray, title: str = "samples from the prior: the likelihood's mean") -> Figure:
     """A square grid of images `[B, H, W]`."""
-    return _grid_figure(images, max(math.isqrt(len(images)), 1), "samples from the prior: the likelihood's mean")
+    return _grid_figure(images, max(math.isqrt(len(images)), 1), title)
 
 
 def label_rows_figure(images: np.ndarray) -> Figure:

@@ -13,10 +13,12 @@ class EpochProgress(keras.callbacks.Callback):
     Args:
         epochs: the last epoch of the run.
         console: a `rich.console.Console`; by default one on standard error.
+        label: what is counted.
     """
 
-    def __init__(self, epochs: int, console: Console | None = None):
+    def __init__(self, epochs: int, console: Console | None = None, *, label: str = "epoch"):
         super().__init__()
+        self.label = label
         self.epochs = epochs
         self.console = console or Console(file=sys.stderr)
         self._progress: Progress | None = None
@@ -30,7 +32,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         figures = "  ".join(f"{name} {value:.2f}" for name, value in (logs or {}).items())
-        line = f"epoch {epoch + 1}/{self.epochs}  {figures}"
+        line = f"{self.label} {epoch + 1}/{self.epochs}  {figures}"
         if self._progress is not None:
             self._progress.update(self._task, completed=epoch + 1, description=line)
         elif epoch + 1 == self.epochs or (epoch + 1) % max(self.epochs // 10, 1) == 0:

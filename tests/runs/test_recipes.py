@@ -1,12 +1,12 @@
 import pytest
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.runs import RunConfig
+from tfdiscrete.runs import DiscreteVAERecipe, recipes
 
 
 def test_it_survives_json():
-    config = RunConfig(estimator="score_function", epochs=3, temperature=0.5)
-    assert RunConfig.from_json(config.to_json()) == config
+    config = DiscreteVAERecipe(estimator="score_function", epochs=3, temperature=0.5)
+    assert recipes.from_json(config.to_json()) == config
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_it_survives_json():
         ({"num_latents": -3}, "num_latents must be"),
         ({"epochs": 0}, "epochs must be"),
         ({"learning_rate": 0.0}, "learning_rate must be"),
-        ({"anneal_rate": -1e-5}, "anneal_rate must be at least 0"),
+        ({"anneal_rate": -1e-5}, "anneal_rate must be a finite number of at least 0"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"binarize": "none"}, "the Bernoulli likelihood is for bits and the others for grey"),
         (
@@ -33,7 +33,7 @@ def test_it_survives_json():
         ({"likelihood": "categorical", "dataset": "binarized_mnist"}, "the others for grey values"),
         ({"seed": 2**62}, "seed must be an integer of at least 0 and at most"),
         ({"batch_size": 10**20}, "batch_size must be an integer of at least 1 and at most 2147483647"),
-        ({"anneal_rate": "x"}, "anneal_rate must be at least 0"),
+        ({"anneal_rate": "x"}, "anneal_rate must be a finite number of at least 0"),
         (
             {"estimator_options": "num_samples"},
             'must be like "num_samples=4,baseline=none". Received: estimator_options=',
@@ -43,18 +43,18 @@ def test_it_survives_json():
 )
 def test_a_bad_setting_says_what_would_work(settings, message):
     with pytest.raises(InputError, match=message):
-        RunConfig(**settings)
+        DiscreteVAERecipe(**settings)
 
 
 def test_a_setting_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match=r"unknown settings \['epoch'\]"):
-        RunConfig.from_json({"epoch": 3})
+        recipes.from_json({"epoch": 3})
 
 
 def test_auto_is_the_estimator_of_the_family():
-    assert RunConfig(family="gaussian").estimator_name == "pathwise"
-    assert RunConfig().estimator_name == "straight_through_gumbel_softmax"
-    assert RunConfig(family="bernoulli", estimator="disarm").estimator_name == "disarm"
+    assert DiscreteVAERecipe(family="gaussian").estimator_name == "pathwise"
+    assert DiscreteVAERecipe().estimator_name == "straight_through_gumbel_softmax"
+    assert DiscreteVAERecipe(family="bernoulli", estimator="disarm").estimator_name == "disarm"
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_auto_is_the_estimator_of_the_family():
 )
 def test_an_option_of_another_family_or_objective_is_refused(settings, message):
     with pytest.raises(InputError, match=message):
-        RunConfig(**settings)
+        DiscreteVAERecipe(**settings)
 
 
 def test_estimator_options_are_numbers_truth_values_and_names():
-    config = RunConfig(estimator="score_function", estimator_options="num_samples=4, baseline=none,decay=0.5")
+    config = DiscreteVAERecipe(estimator="score_function", estimator_options="num_samples=4, baseline=none,decay=0.5")
     assert config.parsed_estimator_options() == {"num_samples": 4, "baseline": "none", "decay": 0.5}
-    assert RunConfig().parsed_estimator_options() == {}
+    assert DiscreteVAERecipe().parsed_estimator_options() == {}
     for text, value in {"True": True, "true": True, "False": False, "false": False}.items():
-        config = RunConfig(estimator="nvil", estimator_options=f"normalize={text}")
+        config = DiscreteVAERecipe(estimator="nvil", estimator_options=f"normalize={text}")
         assert config.parsed_estimator_options() == {"normalize": value}
