@@ -5,7 +5,8 @@ published schedule, max(0.1, exp(-1e-5 step)), of their temperature or epsilon. 
 Rows are `NxK-ESTIMATOR`, of `EPOCHS` epochs, and `NxK-ESTIMATOR-LONG_EPOCHS`.
 
 Costs are tens of nats apart, so that with epsilon near 1 direct arg max takes the best of all codes whatever the noise;
-`direct_arg_max-constant` has epsilon 0.1 from the start, and takes the mean of both signs.
+`direct_arg_max-constant` has epsilon 0.1 from the start, and takes the mean of both signs. It alone stands for direct arg
+max in most long rows, in which the published schedule is still at 0.6.
 
 Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimization through arg max for Discrete
 Variational Auto-Encoder", arXiv 1806.02867.
@@ -65,24 +66,29 @@ PUBLISHED = {
 }
 """-log p(x) or its bound, in nats, of each estimator's published figure, after 300 epochs."""
 
-_DIRECT = ("direct_arg_max", "direct_arg_max-constant")
 LONG = {
-    "20x10": (*_DIRECT, "local_expectation", "straight_through_gumbel_softmax", "vimco-5", "reinmax"),
+    "20x10": (
+        "direct_arg_max-constant",
+        "local_expectation",
+        "straight_through_gumbel_softmax",
+        "vimco-5",
+        "reinmax",
+    ),
     "20x2": (
-        *_DIRECT,
+        "direct_arg_max",
+        "direct_arg_max-constant",
         "straight_through_gumbel_softmax",
         "rebar",
         "relax",
         "local_expectation",
         "disarm-2",
         "vimco-5",
-        "score_function-leave_one_out-4",
     ),
-    "1x40": (*_DIRECT, "straight_through_gumbel_softmax", "unordered_set-4"),
-    "1x8": (*_DIRECT, "enumeration"),
-    "3x2": (*_DIRECT, "enumeration"),
-    "1x64": (*_DIRECT, "unordered_set-4"),
-    "6x2": (*_DIRECT, "unordered_set-4"),
+    "1x40": ("direct_arg_max-constant", "straight_through_gumbel_softmax", "enumeration"),
+    "1x8": ("direct_arg_max-constant", "enumeration"),
+    "3x2": ("direct_arg_max-constant", "enumeration"),
+    "1x64": ("direct_arg_max-constant", "enumeration"),
+    "6x2": ("direct_arg_max-constant", "enumeration"),
 }
 """The long rows: those with a published figure, the best of the short ones, and of small spaces the exact gradient."""
 
