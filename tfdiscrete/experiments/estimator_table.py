@@ -5,8 +5,8 @@ published schedule, max(0.1, exp(-1e-5 step)), of their temperature or epsilon. 
 Rows are `NxK-ESTIMATOR`, of `EPOCHS` epochs, and `NxK-ESTIMATOR-LONG_EPOCHS`.
 
 Costs are tens of nats apart, so that with epsilon near 1 direct arg max takes the best of all codes whatever the noise;
-`direct_arg_max-constant` has epsilon 0.1 from the start, and takes the mean of both signs. It alone stands for direct arg
-max in most long rows, in which the published schedule is still at 0.6.
+`direct_arg_max-constant` has epsilon 0.1 from the start, and takes the mean of both signs. It alone stands for direct
+arg max in most long rows, in which the published schedule is still at 0.6.
 
 Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimization through arg max for Discrete
 Variational Auto-Encoder", arXiv 1806.02867.
