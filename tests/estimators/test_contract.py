@@ -61,7 +61,7 @@ OPTIONS = {
     "vimco": [{"num_samples": 2}],
     "rao_blackwell": [{"num_exact": 2, "num_samples": 3}, {"baseline": "none"}],
     "stochastic_rao_blackwell": [{"baseline": "none"}],
-    "direct_arg_max": [{"epsilon": 0.3, "sign": "both", "num_samples": 2}, {"sign": -1}],
+    "direct_arg_max": [{"epsilon": 0.3, "sign": "both", "num_samples": 2, "num_noises": 3}, {"sign": -1}],
 }
 
 # Independent draws of a problem; fewer where the draws do not vary and are many.

@@ -92,6 +92,27 @@ def test_gradient_averages_to_a_difference_quotient_of_the_softmax(latents, cost
     assert_mean_is(problem.gradient()[3 * latents :], gradient[:, 3 * latents :])
 
 
+@pytest.mark.parametrize("sign", SIGNS)
+def test_more_noises_have_the_same_mean_and_less_variance(sign):
+    problem, epsilon = random_problem(quadratic, 3, 3), 0.1
+    variances = []
+    for num_noises in (1, 2, 8):
+        estimator = DirectArgMax(epsilon, sign, num_noises=num_noises)
+        gradient = estimate_and_gradient(estimator, quadratic, *replicated(problem, 20_000))[1][:, :9]
+        assert_mean_is(expected_quotient(problem, epsilon, sign), gradient)
+        variances.append(gradient.numpy().var(axis=0).sum())
+    assert variances[1] < 0.7 * variances[0]
+    assert variances[2] < 0.4 * variances[1]
+
+
+def test_the_sample_does_not_depend_on_the_number_of_noises():
+    samples = [
+        DirectArgMax(num_noises=count).estimate(ProductCategorical(tf.constant(LOGITS)), cost, seed=SEED).sample
+        for count in (1, 4)
+    ]
+    np.testing.assert_array_equal(*samples)
+
+
 @pytest.mark.parametrize(("sign", "order"), [(1, 1), (-1, 1), ("both", 2)])
 @pytest.mark.parametrize("latents", [1, 2, 3])
 def test_that_quotient_goes_to_the_exact_gradient_for_any_number_of_variables(latents, sign, order):
