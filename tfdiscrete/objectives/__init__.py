@@ -15,6 +15,7 @@ from tfdiscrete.objectives.forms import Forms, elbo_forms
 from tfdiscrete.objectives.free_bits import FreeBits
 from tfdiscrete.objectives.importance_weighted import ImportanceWeighted
 from tfdiscrete.objectives.likelihoods import Bernoulli, Categorical, FixedGaussian, Gaussian, Likelihood
+from tfdiscrete.objectives.nested_elbo import Level, NestedElbo, nested_bounds, nested_negative_elbo
 from tfdiscrete.objectives.semi_supervised import SemiSupervisedLoss, semi_supervised_loss
 from tfdiscrete.objectives.supervision import CrossEntropy, Supervision, TaskLoss
 
@@ -61,8 +62,10 @@ __all__ = [
     "FreeBits",
     "Gaussian",
     "ImportanceWeighted",
+    "Level",
     "Likelihood",
     "NegativeElbo",
+    "NestedElbo",
     "Objective",
     "PriorBound",
     "SemiSupervisedLoss",
@@ -75,6 +78,8 @@ __all__ = [
     "log_evidence",
     "log_mean_exp_error",
     "negative_elbo",
+    "nested_bounds",
+    "nested_negative_elbo",
     "prior_sampling_bound",
     "relaxed_elbo",
     "semi_supervised_loss",

@@ -1,0 +1,80 @@
+"""The parts of a model with several stochastic layers: as many of each kind as there are layers, and fit for them."""
+
+from collections.abc import Callable
+
+import keras
+
+from tfdiscrete import estimators, families
+from tfdiscrete.distributions import Family
+from tfdiscrete.errors import InputError
+from tfdiscrete.families import DiscreteLatents
+from tfdiscrete.models.base import output_shape
+
+
+def fitted_shape(name: str, network: keras.Model, input_shape) -> tuple[int | None, ...]:
+    """The shape of a network's output; raises `InputError` for one that was made for other inputs."""
+    made_for = tuple(network.input_shape) if getattr(network, "inputs", None) else input_shape
+    if made_for != tuple(input_shape):
+        raise InputError(
+            f"{name} must read inputs of shape {tuple(input_shape)[1:]}. Received: one for {made_for[1:]}."
+        )
+    return output_shape(network, input_shape)
+
+
+def checked_count(encoders, decoders) -> int:
+    """The number of layers; raises `InputError` for what is not as many encoders as decoders."""
+    for name, networks in (("encoders", encoders), ("decoders", decoders)):
+        if not isinstance(networks, list | tuple) or not networks:
+            raise InputError(f"{name} must be a list of Keras models, one for each layer. Received: {networks!r}.")
+    if len(encoders) != len(decoders):
+        raise InputError(
+            "each stochastic layer needs an encoder and a decoder. "
+            f"Received: {len(encoders)} encoders and {len(decoders)} decoders."
+        )
+    return len(encoders)
+
+
+def one_each(name: str, given, count: int, get: Callable) -> list:
+    """The parts of all layers: those given, or one and others of its config.
+
+    Args:
+        name: of the argument.
+        given: one for all, or a list.
+        count: of the layers.
+        get: what makes a part of what is given.
+
+    Raises:
+        InputError: for a list of another length, or with one object twice.
+    """
+    if not isinstance(given, list | tuple):
+        one = get(given)
+        return [one, *(type(one).from_config(one.get_config()) for _ in range(count - 1))]
+    parts = [get(each) for each in given]
+    if len(parts) != count or len({id(part) for part in parts}) != count:
+        raise InputError(
+            f"{name} must be one for all layers, or a list of {count} different ones. Received: {list(given)!r}."
+        )
+    return parts
+
+
+def discrete_family(given) -> DiscreteLatents:
+    """`families.get`, of variables with categories alone."""
+    family = families.get(given)
+    if not isinstance(family, DiscreteLatents):
+        raise InputError(
+            "the layers must be of variables with categories, 'categorical', 'bernoulli' or 'truncated_counts': "
+            "log p(z_l|z_{l+1}) is the probability of a hard code, and what DeepDiscreteVAE's estimators draw are "
+            f"such codes. Received: {type(family).__name__}, whose samples have a density; use DiscreteVAE."
+        )
+    return family
+
+
+def discrete_estimator(given) -> estimators.Estimator:
+    """`estimators.get`, of those for variables with categories alone."""
+    estimator = estimators.get(given)
+    if estimator.takes is not Family:
+        known = ", ".join(repr(name) for name, cls in estimators.REGISTRY.items() if cls.takes is Family)
+        raise InputError(
+            f"the layers are of discrete variables, whose estimators are {known}. Received: {type(estimator).__name__}."
+        )
+    return estimator
