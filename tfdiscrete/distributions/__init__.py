@@ -9,6 +9,7 @@ from tfdiscrete.distributions.match_prior import match_prior
 from tfdiscrete.distributions.product_bernoulli import ProductBernoulli
 from tfdiscrete.distributions.product_categorical import ProductCategorical
 from tfdiscrete.distributions.product_invertible_gaussian import ProductInvertibleGaussian
+from tfdiscrete.distributions.product_mixed import ProductMixed
 from tfdiscrete.distributions.product_normal import ProductNormal
 from tfdiscrete.distributions.straight_through_one_hot import StraightThroughOneHot
 from tfdiscrete.distributions.truncated import Truncated
@@ -22,6 +23,7 @@ __all__ = [
     "ProductBernoulli",
     "ProductCategorical",
     "ProductInvertibleGaussian",
+    "ProductMixed",
     "ProductNormal",
     "StraightThroughOneHot",
     "Truncated",

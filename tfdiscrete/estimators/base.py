@@ -17,7 +17,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdiscrete.distributions import Family, is_family
+from tfdiscrete.distributions import Family, ProductMixed, is_family
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.estimators.neighbours import join_own, other_codes
 from tfdiscrete.ops.counter import add_counter
@@ -72,7 +72,7 @@ class Estimator(keras.layers.Layer, abc.ABC):
     """What is asked of the cost, among "hard" (values at outcomes), "relaxed" (at simplex points, or real ones) and
     "gradient" (with respect to z); and "context", if `estimate` must be given one."""
     takes: type = Family
-    """The distributions that `estimate` takes: `Family` is any with a categorical view."""
+    """The distributions that `estimate` takes: `Family` is any with a categorical view, or a `ProductMixed`."""
     any_reduce: bool = False
     """Whether a `reduce` other than the mean over samples is supported."""
     independent: bool = True
@@ -107,7 +107,7 @@ class Estimator(keras.layers.Layer, abc.ABC):
         """Estimates the expected cost and, by differentiation of the result, its gradient.
 
         Args:
-            q: the distribution of z.
+            q: the distribution of z. The Gaussian variables of a `ProductMixed` have the gradient of `Pathwise`.
             cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; finite, and pure, with its noise drawn outside;
                 `check` finds what is wrong with one. It may return an `Estimate` of that batch, of another stochastic
                 layer below: its value is the cost, and its auxiliary is added to that of the result. That layer's
@@ -129,6 +129,7 @@ class Estimator(keras.layers.Layer, abc.ABC):
                 f"{type(self).__name__} supports only the mean over samples as `reduce`, since its baseline or "
                 "weights assume it. Estimators with any_reduce=True take another."
             )
+        q = self._on_path(q, seed, training)
         self._check_distribution(q)
         if context is None and "context" in self.needs:
             raise InputError(
@@ -144,6 +145,15 @@ class Estimator(keras.layers.Layer, abc.ABC):
         if checked.auxiliary is None:
             return estimate
         return estimate._replace(auxiliary=estimate.auxiliary + tf.cast(checked.auxiliary, estimate.auxiliary.dtype))
+
+    def _on_path(self, q, seed, training):
+        """What is left of a law with Gaussian variables once these are drawn, a `Family`; any other law as it is."""
+        if self.takes is not Family or not isinstance(q, ProductMixed):
+            return q
+        # One noise for all codes of an example makes the cost one function of the code, whose differences have less
+        # variance. Samples that may be reduced otherwise than by their mean are independent, each with its own noise.
+        c = q.path(seed, self.num_samples if self.any_reduce else 1)
+        return q.given(c if training else tf.stop_gradient(c))
 
     @abc.abstractmethod
     def _estimate(self, q, cost: "CheckedCost", seed, reduce, context) -> Estimate:

@@ -7,7 +7,7 @@ numbers too, and the gradient of something else.
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.distributions import is_family
+from tfdiscrete.distributions import Family, ProductMixed, is_family
 from tfdiscrete.errors import InputError
 from tfdiscrete.estimators.base import CheckedCost, Cost, Estimator
 from tfdiscrete.estimators.neighbours import other_codes
@@ -46,6 +46,9 @@ def check(q, cost: Cost, estimator: str | Estimator | None = None, *, seed, cont
         raise InputError("check looks at values: call it eagerly, outside of tf.function.")
     if estimator is not None:
         estimator = get(estimator)
+    if isinstance(q, ProductMixed) and (estimator is None or estimator.takes is Family):
+        q = q.given(q.path(seed, 1))
+    if estimator is not None:
         estimator._check_distribution(q)
     points = _points(q, estimator, seed)
     checked = _checked(q, cost, estimator)

@@ -1,11 +1,12 @@
 """What the latent variables of a model are: each a layer between an encoder and a decoder."""
 
 from tfdiscrete.errors import unknown_name
-from tfdiscrete.families.base import DiscreteLatents, Latents
+from tfdiscrete.families.base import AlikeLatents, DiscreteLatents, Latents
 from tfdiscrete.families.bernoulli import Bernoulli
 from tfdiscrete.families.categorical import Categorical
 from tfdiscrete.families.gaussian import Gaussian
 from tfdiscrete.families.invertible_gaussian import InvertibleGaussian
+from tfdiscrete.families.mixed import Mixed
 from tfdiscrete.families.truncated_counts import TruncatedCounts
 
 REGISTRY: dict[str, type[Latents]] = {
@@ -13,6 +14,7 @@ REGISTRY: dict[str, type[Latents]] = {
     "categorical": Categorical,
     "gaussian": Gaussian,
     "invertible_gaussian": InvertibleGaussian,
+    "mixed": Mixed,
     "truncated_counts": TruncatedCounts,
 }
 
@@ -37,12 +39,14 @@ def options_of(name: str) -> list[str]:
 
 __all__ = [
     "REGISTRY",
+    "AlikeLatents",
     "Bernoulli",
     "Categorical",
     "DiscreteLatents",
     "Gaussian",
     "InvertibleGaussian",
     "Latents",
+    "Mixed",
     "TruncatedCounts",
     "get",
     "options_of",

@@ -1,7 +1,6 @@
 """What z is: the contract between an encoder, the law of the latent variables, and a decoder."""
 
 import abc
-from typing import ClassVar
 
 import keras
 import numpy as np
@@ -17,24 +16,23 @@ tfd = tfp.distributions
 
 
 class Latents(keras.layers.Layer, abc.ABC):
-    """`N` independent latent variables of one kind.
+    """`N` independent latent variables.
 
-    An encoder gives each variable `P` parameters; `distribution` makes a law of them; a decoder reads what `decode`
-    makes of its samples. `N` is known once it is built.
+    An encoder gives parameters; `distribution` makes a law of them; a decoder reads what `decode` makes of its samples.
+    Most families are of one kind of variable (`AlikeLatents`). `num_latents`, `N`, is known once it is built.
     """
 
-    estimator: ClassVar[str] = "straight_through_gumbel_softmax"
+    num_latents: int
+    estimator: str = "straight_through_gumbel_softmax"
     """The name of the gradient estimator that a model takes unless it is told another."""
 
-    @property
     @abc.abstractmethod
-    def num_parameters(self) -> int:
-        """`P`, what an encoder gives for each variable."""
+    def parameters_shape(self, num_latents: int) -> tuple[int, ...]:
+        """What an encoder gives for an example, of so many variables: `(N, P)` of alike ones."""
 
-    @property
     @abc.abstractmethod
-    def code_shape(self) -> tuple[int, ...]:
-        """What a decoder reads of each variable: its code is `[B, N, *code_shape]`."""
+    def codes_shape(self, num_latents: int) -> tuple[int, ...]:
+        """What a decoder reads of an example, of so many variables: `(N, *code_shape)` of alike ones."""
 
     @property
     def logits_shape(self) -> tuple[int | None, int, int] | None:
@@ -43,11 +41,11 @@ class Latents(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def distribution(self, parameters: tf.Tensor):
-        """The law of parameters `[*batch, N, P]`, batch `[*batch]`, in float32 at least."""
+        """The law of parameters `[*batch, *parameters_shape]`, batch `[*batch]`, in float32 at least."""
 
     @abc.abstractmethod
     def prior_parameters(self, probabilities=None) -> np.ndarray:
-        """The parameters `[N, P]` of the prior that a model takes unless it is told another.
+        """The parameters `[*parameters_shape]` of the prior that a model takes unless it is told another.
 
         Args:
             probabilities: of the hard outcomes, broadcast to `[N, K]`; by default the family's own.
@@ -69,12 +67,34 @@ class Latents(keras.layers.Layer, abc.ABC):
         return tfd.kl_divergence(q, p)
 
     def decode(self, z: tf.Tensor) -> tf.Tensor:
-        """Samples `[S, *batch, *event]`, hard or relaxed, to codes `[S, *batch, N, *code_shape]`, differentiably."""
+        """Samples `[S, *batch, *event]`, hard or relaxed, to codes `[S, *batch, *codes_shape]`, differentiably."""
         return z
 
     @abc.abstractmethod
     def outputs(self, q) -> dict[str, tf.Tensor]:
-        """What `predict` says of a posterior, each `[*batch, N, ...]`; `code` is the likeliest one."""
+        """What `predict` says of a posterior, each `[*batch, ...]`; `code` is the likeliest one."""
+
+
+class AlikeLatents(Latents):
+    """Variables of one kind: each has `P` parameters, and a code of the same shape."""
+
+    @property
+    @abc.abstractmethod
+    def num_parameters(self) -> int:
+        """`P`, what an encoder gives for each variable."""
+
+    @property
+    @abc.abstractmethod
+    def code_shape(self) -> tuple[int, ...]:
+        """What a decoder reads of each variable: its code is `[B, N, *code_shape]`."""
+
+    def parameters_shape(self, num_latents):
+        if not self.num_parameters:
+            raise InputError(f"give {type(self).__name__} its num_categories: the encoder ends with them.")
+        return (num_latents, self.num_parameters)
+
+    def codes_shape(self, num_latents):
+        return (num_latents, *self.code_shape)
 
     def build(self, input_shape) -> None:
         """`input_shape` is that of the parameters, `[B, N, P]`."""
@@ -89,7 +109,7 @@ class Latents(keras.layers.Layer, abc.ABC):
         self.built = True
 
 
-class DiscreteLatents(Latents):
+class DiscreteLatents(AlikeLatents):
     """Variables of `K` categories, whose law is a `ProductCategorical`: its samples are one-hot, `[S, B, N, K]`."""
 
     @property

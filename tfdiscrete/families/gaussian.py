@@ -8,12 +8,12 @@ import numpy as np
 
 from tfdiscrete.distributions import ProductNormal
 from tfdiscrete.errors import InputError
-from tfdiscrete.families.base import Latents
+from tfdiscrete.families.base import AlikeLatents
 from tfdiscrete.ops.loc_scale import loc_and_scale
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.families")
-class Gaussian(Latents):
+class Gaussian(AlikeLatents):
     """Real variables; the encoder gives means and log scales `[B, N, 2]`, the decoder reads `[B, N]`."""
 
     estimator = "pathwise"

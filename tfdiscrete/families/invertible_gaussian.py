@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfdiscrete.bijectors.owned_flow import FLOWS, add_flow_weights, flow_of
 from tfdiscrete.distributions import ProductCategorical, ProductInvertibleGaussian, ProductNormal, match_prior
 from tfdiscrete.errors import check_count, check_name, check_positive
-from tfdiscrete.families.base import Latents, discrete_outputs, log_probabilities
+from tfdiscrete.families.base import AlikeLatents, discrete_outputs, log_probabilities
 from tfdiscrete.ops import softmax_plus_plus_limit
 from tfdiscrete.ops.loc_scale import loc_and_scale
 
@@ -25,7 +25,7 @@ _COUNTED = 256
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.families")
-class InvertibleGaussian(Latents):
+class InvertibleGaussian(AlikeLatents):
     """Variables of `K` categories; the encoder gives K-1 means and log scales, `[B, N, 2 (K-1)]`.
 
     The decoder reads points of the simplex, or one-hot rows, `[B, N, K]`. Posterior and prior share the flow, so that

@@ -55,10 +55,8 @@ def make_networks(
             f"Received: num_categories={num_categories}, family={family}."
         )
     family = Categorical(num_categories) if family is None else family
-    if not family.num_parameters:
-        raise InputError(f"give {type(family).__name__} its num_categories: the encoder ends with them.")
     latents = check_count("num_latents", num_latents)
-    event = (latents, family.num_parameters)
+    event = family.parameters_shape(latents)
     initializers = (keras.initializers.GlorotUniform(s) for s in itertools.count(1000 * seed))
     encode, decode = NETWORKS[name](data_shape, parameter_shape, initializers)
 
@@ -66,7 +64,7 @@ def make_networks(
     logits = layers.Dense(math.prod(event), kernel_initializer=next(initializers), name="logits")(encode(x))
     encoder = keras.Model(x, layers.Reshape(event, dtype="float32")(logits), name="encoder")
 
-    code = keras.Input((latents, *family.code_shape), name="code")
+    code = keras.Input(family.codes_shape(latents), name="code")
     parameters = decode(layers.Flatten()(code))
     decoder = keras.Model(code, layers.Reshape(parameter_shape, dtype="float32")(parameters), name="decoder")
     return encoder, decoder

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfdiscrete.distributions import ProductMixed
 from tfdiscrete.objectives.relaxed_rate import relaxed_log_ratio
 from tfdiscrete.ops import log_mean_exp
 
@@ -90,7 +91,7 @@ def relaxed_elbo(
     It is not a bound on log p(x); with kl="relaxed" it is one on the evidence of the relaxed model.
 
     Args:
-        q: the posterior, a `Family` with batch `[B]`.
+        q: the posterior, a `Family` or a `ProductMixed` with batch `[B]`.
         prior: a `priors.Prior`.
         log_likelihood: as for `discrete_bounds`, at points of the simplex.
         seed: int32 `[2]`.
@@ -101,12 +102,13 @@ def relaxed_elbo(
     Returns:
         `[B]`, in nats.
     """
-    y = tf.exp(q.relax(seed, num_samples, temperature))
+    family = q.given(q.path(seed, num_samples)) if isinstance(q, ProductMixed) else q
+    z = family.decode(tf.exp(family.relax(seed, num_samples, temperature)))
     if kl == "analytic":
         rate = prior.kl_divergence(q)
     elif kl == "relaxed":
         ratio = relaxed_log_ratio(q, prior, seed=seed, num_samples=num_samples, temperature=temperature)
         rate = tf.reduce_mean(ratio, axis=0)
     else:
-        rate = tf.reduce_mean(q.log_prob(y) - prior.log_prob(y), axis=0)
-    return tf.reduce_mean(log_likelihood(q.decode(y)), axis=0) - rate
+        rate = tf.reduce_mean(q.log_prob(z) - prior.log_prob(z), axis=0)
+    return tf.reduce_mean(log_likelihood(z), axis=0) - rate

@@ -6,7 +6,7 @@ KL(q || p) = sum_n KL(q(z_n|x) || p(z_n))
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdiscrete.distributions import InvertibleGaussian, ProductCategorical, ProductNormal
+from tfdiscrete.distributions import InvertibleGaussian, ProductCategorical, ProductMixed, ProductNormal
 from tfdiscrete.distributions.kl import categorical_kl
 from tfdiscrete.errors import InputError
 
@@ -24,16 +24,25 @@ def rate_per_latent(q, prior) -> tf.Tensor:
         InputError: for another prior, or a law that is not known here.
     """
     distribution = getattr(prior, "distribution", None)
-    p = distribution() if callable(distribution) else None
+    rates = _rates(q, distribution() if callable(distribution) else None)
+    if rates is None:
+        raise InputError(
+            "a rate for each latent variable needs a prior of independent variables of the posterior's kind, such as "
+            f"'fixed' or 'learned'. Received: {type(prior).__name__} with a posterior {type(q).__name__}."
+        )
+    return rates
+
+
+def _rates(q, p) -> tf.Tensor | None:
+    """`[B, N]` of laws of one kind; None of others."""
+    if isinstance(p, ProductMixed) and isinstance(q, ProductMixed):
+        return tf.concat([_rates(q.discrete, p.discrete), _rates(q.continuous, p.continuous)], axis=-1)
     if isinstance(p, ProductCategorical) and isinstance(q, ProductCategorical):
         return categorical_kl(q.log_probabilities, p.log_probabilities)
     for law in (InvertibleGaussian, ProductNormal):
         if isinstance(p, law) and isinstance(q, law):
             return _gaussian_kl(q, p, each_has_several=law is InvertibleGaussian)
-    raise InputError(
-        "a rate for each latent variable needs a prior of independent variables of the posterior's kind, such as "
-        f"'fixed' or 'learned'. Received: {type(prior).__name__} with a posterior {type(q).__name__}."
-    )
+    return None
 
 
 def _gaussian_kl(q, p, *, each_has_several: bool) -> tf.Tensor:

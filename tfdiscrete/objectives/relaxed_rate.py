@@ -15,7 +15,7 @@ import functools
 
 import tensorflow as tf
 
-from tfdiscrete.distributions import GumbelSoftmax, InvertibleGaussian, ProductCategorical, ProductNormal
+from tfdiscrete.distributions import GumbelSoftmax, InvertibleGaussian, ProductCategorical, ProductMixed, ProductNormal
 from tfdiscrete.errors import InputError
 from tfdiscrete.estimators import Estimator
 from tfdiscrete.estimators import GumbelSoftmax as GumbelSoftmaxEstimator
@@ -34,8 +34,8 @@ def relaxed_point(q, seed, num_samples, temperature) -> tf.Tensor:
     A law registers its own, as it does for `relaxed_log_prob`.
     """
     raise InputError(
-        "kl='relaxed' needs a posterior whose relaxation has a density: ProductCategorical or InvertibleGaussian. "
-        f"Received: {q!r}. Use kl='analytic' or 'sampled'."
+        "kl='relaxed' needs a posterior whose relaxation has a density: ProductCategorical, InvertibleGaussian, or a "
+        f"ProductMixed of the former. Received: {q!r}. Use kl='analytic' or 'sampled'."
     )
 
 
@@ -83,6 +83,18 @@ def _(q: InvertibleGaussian, seed, num_samples, temperature):
 @relaxed_log_prob.register
 def _(law: InvertibleGaussian, point, temperature):
     return ProductNormal(tf.cast(law.loc, point.dtype), tf.cast(law.scale, point.dtype), 2).log_prob(point)
+
+
+@relaxed_point.register
+def _(q: ProductMixed, seed, num_samples, temperature):
+    return q.join(relaxed_point(q.discrete, seed, num_samples, temperature), q.path(seed, num_samples))
+
+
+@relaxed_log_prob.register
+def _(law: ProductMixed, point, temperature):
+    log_y, c = law.split(point)
+    of_continuous = ProductNormal(tf.cast(law.continuous.loc, c.dtype), tf.cast(law.continuous.scale, c.dtype))
+    return relaxed_log_prob(law.discrete, log_y, temperature) + of_continuous.log_prob(c)
 
 
 def relaxed_log_ratio(

@@ -26,7 +26,7 @@ class Prior(keras.layers.Layer, abc.ABC):
         """Called by a model before `build`, for priors that are made of its posterior; by default nothing.
 
         Args:
-            encode: data `[B, *data]` to the parameters of the family, `[B, N, P]`, as they are in inference. It is
+            encode: data `[B, *data]` to the parameters of the family, as they are in inference. It is
                 the model's: not to be tracked, nor saved.
             data_shape: of one example.
         """
@@ -88,7 +88,7 @@ class IndependentVariables(abc.ABC):
 
     @abc.abstractmethod
     def parameters(self) -> tf.Tensor:
-        """Those of the law, `[*batch, N, P]`, float32."""
+        """Those of the law, `[*batch, *parameters_shape]` of the family, float32."""
 
     def distribution(self):
         """The law, batch `[*batch]`."""
@@ -109,4 +109,4 @@ class IndependentVariables(abc.ABC):
 
 
 class IndependentPrior(IndependentVariables, Prior):
-    """A prior under which the latent variables are independent: subclasses give `parameters`, `[N, P]`."""
+    """A prior under which the latent variables are independent: subclasses give `parameters`, without a batch."""

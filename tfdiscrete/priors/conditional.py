@@ -101,7 +101,8 @@ class Conditional(FiniteMixture):
         condition = tf.convert_to_tensor(condition)
         inside = self._inside(condition)
         parameters = tf.gather(self._parameters.value, tf.where(inside, condition, tf.zeros([], condition.dtype)))
-        return GivenClasses(self.latents, tf.where(inside[..., None, None], parameters, float("nan")))
+        inside = tf.reshape(inside, tf.concat([tf.shape(inside), [1] * (self._parameters.shape.rank - 1)], axis=0))
+        return GivenClasses(self.latents, tf.where(inside, parameters, float("nan")))
 
     def log_prob(self, z, condition=None):
         return super().log_prob(z) if condition is None else self.given(condition).log_prob(z)
@@ -128,7 +129,7 @@ class GivenClasses(IndependentVariables):
 
     Args:
         latents: the family.
-        parameters: `[*batch, N, P]`.
+        parameters: `[*batch, *parameters_shape]`.
     """
 
     def __init__(self, latents: Latents, parameters: tf.Tensor):
@@ -145,10 +146,9 @@ class GivenClasses(IndependentVariables):
             raise InputError(
                 f"the condition must be one class, or one for each of {num_samples} samples. Received: {given}."
             )
-        rank = len(law.event_shape)
+        own = law.batch_shape.rank
 
         def spread(parameters):
-            own = parameters.shape.rank - rank
             return tf.broadcast_to(parameters, tf.concat([[num_samples], tf.shape(parameters)[own:]], axis=0))
 
         return with_parameters(law, spread).sample(1, seed=seed)[0]

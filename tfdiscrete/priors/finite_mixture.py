@@ -14,7 +14,7 @@ import abc
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.distributions import ProductCategorical
+from tfdiscrete.distributions import ProductCategorical, ProductMixed
 from tfdiscrete.families import Latents
 from tfdiscrete.ops import perturb, split_seed
 from tfdiscrete.priors.base import Prior
@@ -35,7 +35,7 @@ class FiniteMixture(Prior):
 
     @abc.abstractmethod
     def parameters(self) -> tf.Tensor:
-        """Those of the components, `[M, N, P]`, float32 at least."""
+        """Those of the components, `[M, *parameters_shape]`, float32 at least."""
 
     def components(self):
         """log w `[M]`, and the components' laws, batch `[M]`."""
@@ -57,6 +57,9 @@ class FiniteMixture(Prior):
 
 def log_prob_of_each(laws, z: tf.Tensor) -> tf.Tensor:
     """log p_m(z) of laws with batch `[M]`, samples `[..., *event]` to `[..., M]`."""
+    if isinstance(laws, ProductMixed):
+        d, c = laws.split(z)
+        return log_prob_of_each(laws.discrete, d) + log_prob_of_each(laws.continuous, c)
     rank = len(laws.event_shape)
     if not isinstance(laws, ProductCategorical):
         return laws.log_prob(tf.expand_dims(z, axis=z.shape.rank - rank))
@@ -80,7 +83,7 @@ def _precise_products(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
 
 
 def scattered_parameters(latents: Latents, count: int, seed: int) -> np.ndarray:
-    """Parameters `[count, N, P]` that differ, about those of the family's own prior, which are their mean."""
+    """So many parameters, along the first axis, that differ about those of the family's own prior, their mean."""
     start = latents.prior_parameters()
     noise = np.random.default_rng(seed).normal(0.0, _SPREAD, (count, *start.shape))
     return (start + noise - noise.mean(axis=0)).astype("float32")

@@ -7,7 +7,7 @@ from tfdiscrete.priors.base import IndependentPrior
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.priors")
 class Learned(IndependentPrior):
-    """Trainable parameters `[N, P]` of the family, which begin as those of its own prior: the uniform law, say."""
+    """Trainable parameters of the family, which begin as those of its own prior: the uniform law, say."""
 
     def build(self, latents):
         super().build(latents)

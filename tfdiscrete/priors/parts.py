@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.distributions import ProductCategorical, ProductInvertibleGaussian, ProductNormal
+from tfdiscrete.distributions import ProductCategorical, ProductInvertibleGaussian, ProductMixed, ProductNormal
 from tfdiscrete.errors import InputError
-from tfdiscrete.families import DiscreteLatents, Latents
+from tfdiscrete.families import AlikeLatents, DiscreteLatents, Latents
 
 
-class Part(Latents):
+class Part(AlikeLatents):
     """Some of a family's variables: a view, which owns nothing and is not saved.
 
     Args:
@@ -20,7 +20,7 @@ class Part(Latents):
         rank: that of a sample, as `event_rank` says.
     """
 
-    def __init__(self, whole: Latents, start: int, stop: int, rank: int):
+    def __init__(self, whole: AlikeLatents, start: int, stop: int, rank: int):
         super().__init__()
         # Owned, and saved, by the model.
         object.__setattr__(self, "whole", whole)
@@ -90,18 +90,28 @@ class DiscretePart(Part, DiscreteLatents):
 
 
 def split_latents(latents: Latents, sizes: Sequence[int]) -> list[Part]:
-    """Views of groups of `sizes` variables, which sum to `N`."""
+    """Views of groups of `sizes` variables, which sum to `N`; raises `InputError` for variables of several kinds."""
     stops, rank = np.cumsum(sizes).tolist(), event_rank(latents)
     kind = DiscretePart if isinstance(latents, DiscreteLatents) else Part
-    return [kind(latents, stop - size, stop, rank) for size, stop in zip(sizes, stops, strict=True)]
+    return [kind(_alike(latents), stop - size, stop, rank) for size, stop in zip(sizes, stops, strict=True)]
 
 
 def event_rank(latents: Latents) -> int:
     """The rank of a sample of `latents.hard(q)`; the variables are its first axis."""
+    alike = _alike(latents)
     # Priors are built while a step is traced, too; nothing of this is to stay in it.
     with tf.init_scope():
-        law = latents.hard(latents.distribution(tf.zeros([latents.num_latents, latents.num_parameters])))
+        law = alike.hard(alike.distribution(tf.zeros([alike.num_latents, alike.num_parameters])))
     return len(law.event_shape)
+
+
+def _alike(latents: Latents) -> AlikeLatents:
+    if not isinstance(latents, AlikeLatents):
+        raise InputError(
+            f"a prior of groups of variables takes those of one kind. Received: {type(latents).__name__}; use the "
+            "prior 'fixed', 'learned', 'mixture', 'vamp' or 'conditional'."
+        )
+    return latents
 
 
 def split_samples(z: tf.Tensor, sizes: Sequence[int], rank: int) -> list[tf.Tensor]:
@@ -128,9 +138,12 @@ def with_parameters(law, change: Callable[[tf.Tensor], tf.Tensor]):
         return ProductCategorical(change(law.logits))
     if isinstance(law, ProductNormal):
         return ProductNormal(change(law.loc), change(law.scale), len(law.event_shape))
+    if isinstance(law, ProductMixed):
+        return ProductMixed(with_parameters(law.discrete, change), with_parameters(law.continuous, change))
     if isinstance(law, ProductInvertibleGaussian):
         return ProductInvertibleGaussian(change(law.loc), change(law.scale), law.temperature, law.delta, law.flow)
     raise InputError(
-        "the variables of a law can be told apart for ProductCategorical, ProductNormal and ProductInvertibleGaussian. "
+        "the variables of a law can be told apart for ProductCategorical, ProductNormal, ProductInvertibleGaussian and "
+        "ProductMixed. "
         f"Received: {law!r}."
     )
