@@ -128,6 +128,7 @@ def test_the_version_is_printed():
     assert ran.stdout.strip() == f"tfdiscrete {tfdiscrete.__version__}"
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_terminal_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
     command = [TOOL, "train", "--epochs", "100000", "--num-latents", "2", "--out", run]

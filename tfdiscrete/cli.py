@@ -122,7 +122,9 @@ def _add_train(commands) -> argparse.ArgumentParser:
     parser = _add(commands, "train", _train, "Train a model and write its run folder.", _TRAIN_EPILOG)
     run = parser.add_argument_group("run")
     run.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
-    run.add_argument("--resume", action="store_true", help="continue the run in --out; only --epochs may differ")
+    run.add_argument(
+        "--resume", action="store_true", help="continue the run in --out; --epochs may grow, --prior-epochs change"
+    )
     run.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     return parser
 
@@ -276,7 +278,7 @@ def _add_experiment(commands) -> argparse.ArgumentParser:
         "  tfdiscrete experiment binarized_mnist --out results\n"
         "  tfdiscrete experiment estimators --only '20x2-*'     # the table holds what is finished",
     )
-    parser.add_argument("name", metavar="NAME", help="which one: binarized_mnist, estimators")
+    parser.add_argument("name", metavar="NAME", help="which one: binarized_mnist, estimators, image_models")
     parser.add_argument("--out", default="results", help="where the tables go (default results)")
     parser.add_argument(
         "--runs", default="runs", help="where the runs' folders go; unfinished ones go on (default runs)"

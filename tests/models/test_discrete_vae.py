@@ -475,7 +475,10 @@ def fresh(options):
 
 
 class TestSaving:
-    @pytest.mark.parametrize("options", SAVED.values(), ids=SAVED)
+    @pytest.mark.parametrize(
+        "options",
+        [pytest.param(SAVED[name], id=name, marks=pytest.mark.slow if name == "xla" else ()) for name in SAVED],
+    )
     def test_a_loaded_model_predicts_the_same_and_trains_on_bit_for_bit(self, options, tmp_path):
         x = bits(47)
         uninterrupted, first = make_vae(**fresh(options)), make_vae(**fresh(options))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfdiscrete import InputError, families
 from tfdiscrete.models import CodePrior
+from tfdiscrete.models.code_prior import draw_index
 from tfdiscrete.priors.autoregressive import Autoregressive
 
 N, K = 3, 4
@@ -216,9 +217,10 @@ class TestCodePrior:
     def test_dropout_is_of_training_alone_and_differs_between_steps(self):
         model, codes = self.make(dropout=0.5), chains(40)
         model.fit(codes, verbose=0)
-        losses = [float(tf.reduce_mean(model.terms(codes, seed=[0, s], training=True).loss)) for s in (1, 1, 2)]
+        index = tf.constant(codes)
+        losses = [float(tf.reduce_mean(model.terms(index, seed=[0, s], training=True).loss)) for s in (1, 1, 2)]
         assert losses[0] == losses[1] != losses[2]
-        plain = [model.terms(codes, seed=[0, s], training=False).loss for s in (1, 2)]
+        plain = [model.terms(index, seed=[0, s], training=False).loss for s in (1, 2)]
         np.testing.assert_array_equal(*plain)
 
     def test_dropped_entries_are_that_many_and_keep_the_mean(self):
@@ -246,8 +248,21 @@ class TestCodePrior:
 
     @pytest.mark.parametrize("wrong", [chains(10) + 1, chains(10) - 1, chains(10) / 1.0], ids=["high", "low", "floats"])
     def test_codes_that_are_none_are_refused(self, wrong):
-        with pytest.raises(InputError, match=r"codes must be integers from 0 to 4\. Received: (int|float)64"):
+        with pytest.raises(InputError, match=r"codes must be integers from 0 to 4, or .* Received: (int|float)64"):
             self.make().fit(wrong, verbose=0)
+
+    def test_codes_are_drawn_from_their_logits_anew_in_each_step(self):
+        model, logits = self.make(dropout=0.0), tf.constant(np.random.default_rng(0).normal(size=(40, 6, 5)))
+        losses = [float(tf.reduce_mean(model.terms(logits, seed=[0, s], training=True).loss)) for s in (1, 1, 2)]
+        model.fit(np.float32(logits), epochs=2, verbose=0)
+        drawn = np.stack([draw_index(logits, [0, s]).numpy() for s in range(300)])
+        frequencies = (drawn[..., None] == np.arange(5)).mean(0)
+        probabilities = tf.nn.softmax(logits, -1).numpy()
+        error = np.sqrt(probabilities * (1 - probabilities) / 300)
+        assert (np.abs(frequencies - probabilities) < 5 * error + 1e-3).all()
+        changed = [float(tf.reduce_mean(model.terms(logits, seed=[0, s], training=True).loss)) for s in (1, 1, 2)]
+        assert losses[0] == losses[2]  # uniform at the start
+        assert changed[0] == changed[1] != changed[2]
 
     def test_labels_are_refused(self):
         with pytest.raises(InputError, match="learns from codes alone"):

@@ -10,7 +10,7 @@ from tfdiscrete.errors import InputError
 from tfdiscrete.runs.folder import entries_of
 
 SMALL = {
-    "discrete_vae": {"num_latents": 3, "num_categories": 4},
+    "discrete_vae": {"num_latents": 3, "num_categories": 4, "prior_epochs": 1},
     "semi_supervised_vae": {"num_labelled": 30, "estimator": "direct_arg_max"},
     "attributes": {"model": "semi_supervised_vae", "target": "attributes", "num_labelled": 64},
     "vector_quantized_vae": {"channels": 4, "networks": "conv", "quantizer": "residual", "prior_epochs": 1},
@@ -69,6 +69,18 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(run, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+def test_a_finished_run_gets_another_prior(tmp_path):
+    run = runs.train({"epochs": 1, **SMALL["discrete_vae"], "prior_epochs": 0}, tmp_path / "run")
+    before, posterior = run.read_metrics(), run.load_model()
+    runs.train({"prior_epochs": 3}, run.path, resume=True)
+    after, model = run.read_metrics(), run.load_model()
+    assert after["distortion"] == pytest.approx(before["distortion"], rel=1e-3)
+    assert after["rate"] < before["rate"]
+    assert type(model.prior).__name__ == "Autoregressive"
+    np.testing.assert_array_equal(model.encoder.get_weights()[0], posterior.encoder.get_weights()[0])
+
+
+@pytest.mark.slow
 def test_a_run_is_sampled_and_exported(run, tmp_path):
     assert runs.sample(run.path, num=4, out=tmp_path / "four.png").is_file()
     assert runs.export(run.path, tmp_path / "models").is_dir()
@@ -89,6 +101,7 @@ def test_a_run_keeps_its_model(finished):
             {"model": "vector_quantized_vae", "estimator": "rebar"},
             r"unknown settings \['estimator'\] in a config",
         ),
+        ({"prior_epochs": 2, "family": "gaussian"}, "an autoregressive prior is one of categorical variables"),
         ({"model": "semi_supervised_vae", "num_labelled": 0}, "num_labelled must be"),
         ({"model": "semi_supervised_vae", "num_labelled": 10_000}, "num_labelled must be at most"),
         ({"model": "semi_supervised_vae", "estimator_options": "epsilon=1"}, "unknown option of enumeration"),

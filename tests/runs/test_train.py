@@ -53,6 +53,7 @@ def test_the_figures_are_those_of_the_model(finished):
     assert metrics["rate"] == pytest.approx(rate, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_config_repeats_the_run(finished, tmp_path):
     record = json.loads((finished.path / "config.json").read_text())
     assert record["versions"]["keras"] == keras.__version__
@@ -73,6 +74,7 @@ def test_tensorboard_gets_scalars_and_pictures(finished):
     assert wanted <= tags
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(finished, tmp_path, monkeypatch):
     fit = keras.Model.fit
 

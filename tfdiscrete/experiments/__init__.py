@@ -3,9 +3,13 @@
 from collections.abc import Callable
 
 from tfdiscrete.errors import unknown_name
-from tfdiscrete.experiments import binarized_mnist, estimator_table, fit_pmf, gradients
+from tfdiscrete.experiments import binarized_mnist, estimator_table, fit_pmf, gradients, image_models
 
-REGISTRY: dict[str, Callable] = {"binarized_mnist": binarized_mnist.run, "estimators": estimator_table.run}
+REGISTRY: dict[str, Callable] = {
+    "binarized_mnist": binarized_mnist.run,
+    "estimators": estimator_table.run,
+    "image_models": image_models.run,
+}
 
 
 def get(name: str) -> Callable:
@@ -19,4 +23,4 @@ def get(name: str) -> Callable:
     return REGISTRY[name]
 
 
-__all__ = ["REGISTRY", "binarized_mnist", "estimator_table", "fit_pmf", "get", "gradients"]
+__all__ = ["REGISTRY", "binarized_mnist", "estimator_table", "fit_pmf", "get", "gradients", "image_models"]

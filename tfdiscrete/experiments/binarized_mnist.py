@@ -20,7 +20,7 @@ PUBLISHED = {
     "gumbel_softmax": ("Gumbel-Softmax, as published", 105.36),
     "direct": ("direct arg max, as published", 103.62),
 }
-SETTINGS = {
+SETTINGS: dict[str, dict] = {
     "mlp-straight_through": {"encoder": "mlp", "estimator": "straight_through_gumbel_softmax"},
     "linear-straight_through": {"encoder": "linear", "estimator": "straight_through_gumbel_softmax"},
     "linear-relaxed": {"encoder": "linear", "estimator": "gumbel_softmax"},

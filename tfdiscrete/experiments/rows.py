@@ -1,6 +1,8 @@
 """The runs behind a table: each row is a `Recipe`, trained once, continued if it was cut off, and read again."""
 
 import fnmatch
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,7 +11,12 @@ from tfdiscrete.runs import Recipe, RunFolder, train
 
 
 def finished_rows(
-    configs: Mapping[str, Callable[[], Recipe]], runs_folder: Path, prefix: str, only: str | None = None
+    configs: Mapping[str, Callable[[], Recipe]],
+    runs_folder: Path,
+    prefix: str,
+    only: str | None = None,
+    *,
+    continues: Mapping[str, str] | None = None,
 ) -> list[dict]:
     """Trains what is not yet trained.
 
@@ -18,6 +25,8 @@ def finished_rows(
         runs_folder: where the runs are, `PREFIX-ROW`.
         prefix: the table's name.
         only: a pattern such as "20x2-*"; other rows are read if they are finished and are left out if not.
+
+        continues: rows that begin as a copy of another, finished one, and are resumed with their own settings.
 
     Returns:
         For each finished row its name, its command, its metrics and what `RunFolder.read_record` gives.
@@ -34,6 +43,14 @@ def finished_rows(
         if name not in chosen and not folder.is_finished:
             continue
         config = config_of()
+        first = (continues or {}).get(name)
+        if first is not None and not folder.is_run:
+            copied = RunFolder(Path(runs_folder) / f"{prefix}-{first}").require_finished()
+            partial = folder.path.with_name(f"{folder.path.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(copied.path, partial)
+            RunFolder(partial).reopen()
+            os.replace(partial, folder.path)
         if not folder.is_finished:
             train(config, folder.path, resume=folder.is_run)
         if folder.read_recipe() != config:

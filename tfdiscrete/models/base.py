@@ -111,6 +111,8 @@ class LatentVariableModel(keras.Model, abc.ABC):
         )
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         # As they were given: what "auto" stands for depends on where the model is loaded.
         return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), **self._compile_choices}
 

@@ -1,6 +1,6 @@
-"""An autoregressive prior, trained alone, on codes that are data.
+"""An autoregressive prior, trained alone, on codes that are data or draws from a posterior.
 
-min E -log p(z)
+min E -log p(z),    z the codes of data, or z ~ q(z|x), drawn anew in each step
 """
 
 import keras
@@ -9,12 +9,19 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms
+from tfdiscrete.ops import perturb, split_seed
+from tfdiscrete.ops.precision import widen
 from tfdiscrete.priors.autoregressive import Autoregressive
+
+
+def draw_index(logits: tf.Tensor, seed) -> tf.Tensor:
+    """A code of each law of logits `[B, N, K]`: int32 `[B, N]`."""
+    return tf.argmax(perturb(widen(logits), 1, seed)[0], axis=-1, output_type=tf.int32)
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.models")
 class CodePrior(LatentVariableModel):
-    """Trains a prior with `compile` and `fit` on codes, integers `[B, N]`.
+    """Trains a prior with `compile` and `fit` on codes, integers `[B, N]`, or on the logits of codes, `[B, N, K]`.
 
     `fit` and `evaluate` report `loss`, -log p(z) in nats per example; `predict`, and a call, give log p(z).
 
@@ -26,7 +33,8 @@ class CodePrior(LatentVariableModel):
 
     Args:
         prior: built, an `Autoregressive`.
-        seed: of the dropout; a non-negative integer, by default drawn from the system and kept in the config.
+        seed: of the dropout and the draws; a non-negative integer, by default drawn from the system and kept in the
+            config.
 
     Raises:
         InputError: for a prior that is not built, and codes that it does not take.
@@ -52,7 +60,9 @@ class CodePrior(LatentVariableModel):
     def call(self, inputs, training=False):
         return self.prior.log_prob_index(inputs)
 
-    def terms(self, index, *, seed, training):
+    def terms(self, data, *, seed, training):
+        seed, code_seed = split_seed(seed, 2)
+        index = data if data.dtype.is_integer else draw_index(data, code_seed)
         return Terms(-self.prior.log_prob_index(index, seed=seed if training else None), {})
 
     def _unpack(self, data):
@@ -64,10 +74,12 @@ class CodePrior(LatentVariableModel):
     def _check_arrays(self, x, y=None):
         if isinstance(x, np.ndarray | tf.Tensor):
             x = np.asarray(x)
+            if np.issubdtype(x.dtype, np.floating) and x.shape[1:] == self.prior.event_shape:
+                return
             if not np.issubdtype(x.dtype, np.integer) or (x.size and not 0 <= x.min() <= x.max() < self._categories):
                 raise InputError(
-                    f"codes must be integers from 0 to {self._categories - 1}. Received: {x.dtype} "
-                    f"from {x.min():g} to {x.max():g}."
+                    f"codes must be integers from 0 to {self._categories - 1}, or logits [B, N, K] with (N, K) = "
+                    f"{self.prior.event_shape}. Received: {x.dtype} of shape {x.shape} from {x.min():g} to {x.max():g}."
                 )
 
     @property

@@ -25,7 +25,7 @@ from tfdiscrete.runs import recipes
 from tfdiscrete.runs.recipes import Recipe
 
 _ENTRIES = {"backup", "config.json", "metrics.json", "model.keras", "saved_model", "tensorboard"}
-_SAMPLES = re.compile(r"samples-\d+\.png")
+_EXTRA = re.compile(r"samples-\d+\.png|metrics-train\.json")
 _PACKAGES = ("tfdiscrete", "tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
@@ -109,7 +109,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file. Choose another folder with --out.")
         found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
-        return {name for name in found if "partial" not in name and not _SAMPLES.fullmatch(name)}
+        return {name for name in found if "partial" not in name and not _EXTRA.fullmatch(name)}
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Writes the settings, and the versions that they ran with."""
@@ -138,6 +138,7 @@ class RunFolder:
     def reopen(self) -> None:
         """Marks a finished run as unfinished, to train it further: its figures and its export go."""
         self._metrics.unlink(missing_ok=True)
+        (self.path / "metrics-train.json").unlink(missing_ok=True)
         shutil.rmtree(self.saved_model, ignore_errors=True)
 
     def save_model(self, model: LatentVariableModel) -> None:

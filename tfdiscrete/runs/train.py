@@ -18,6 +18,9 @@ from tfdiscrete.training import EpochBackup, EpochProgress, restore_backup
 from tfdiscrete.training.data import Dataset
 from tfdiscrete.training.pictures import save_figure
 
+_MAY_CHANGE = ("epochs", "prior_epochs")
+"""What a resumed run may have more of, or other ones: what comes last."""
+
 
 class Interrupted(KeyboardInterrupt):
     """Training was interrupted; `folder` holds a run that `resume` continues."""
@@ -39,8 +42,8 @@ def train(
 
     Args:
         recipe: a `Recipe`, or some settings of one, and its "model", by default "discrete_vae"; the others have their
-            defaults or, when resuming, the run's own values. A resumed run may change `epochs` alone; one that has
-            them all is left as it is.
+            defaults or, when resuming, the run's own values. A resumed run may have more `epochs`, and another
+            number of `prior_epochs`; one that has them already is left as it is.
         out: the run's folder; by default `runs/DATASET-NNNN`, the first free number.
         resume: continue the run in `out` after its last backed-up epoch. A run that was cut off ends with the same
             weights as one that was not.
@@ -66,7 +69,7 @@ def train(
     done = 0
     if resume:
         done = restore_backup(model, folder.backup)
-        if folder.is_finished and done == recipe.epochs:
+        if folder.is_finished and done == recipe.epochs and recipe == folder.read_recipe():
             return folder
         if folder.is_finished and done == 0:
             raise InputError(f"{folder.path} holds a finished run without its backups: it cannot be trained further.")
@@ -77,10 +80,11 @@ def train(
     console = console or Console(stderr=True)
     try:
         timing = _fit(model, recipe, folder, dataset, batches, done, console)
-        recipe.after_fit(model, dataset, console)
+        steps = int(model.optimizer.iterations.numpy())
+        model = recipe.after_fit(model, dataset, console)
     except KeyboardInterrupt:
         raise Interrupted(folder) from None
-    _write_results(model, recipe, folder, dataset, timing)
+    _write_results(model, recipe, folder, dataset, {"steps": steps, **timing})
     return folder
 
 
@@ -95,9 +99,12 @@ def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
     if asked.get("model", stored["model"]) != stored["model"]:
         raise InputError(f"{folder.path} holds a run of {stored['model']}. Received: model={asked['model']!r}.")
     resumed = recipes.from_json({**stored, **asked})
-    differing = [f"{k}={v!r} (the run has {stored[k]!r})" for k, v in asked.items() if k != "epochs" and v != stored[k]]
+    kept = {name: value for name, value in asked.items() if name not in _MAY_CHANGE}
+    differing = [f"{k}={v!r} (the run has {stored[k]!r})" for k, v in kept.items() if v != stored[k]]
     if differing:
-        raise InputError(f"a resumed run keeps its settings, but for epochs. Received: {', '.join(differing)}.")
+        raise InputError(
+            f"a resumed run keeps its settings, but for {' and '.join(_MAY_CHANGE)}. Received: {', '.join(differing)}."
+        )
     if resumed.epochs != stored["epochs"] and resumed.learning_rate_decay != "none":
         raise InputError(
             f"a run whose learning rate has decayed over its {stored['epochs']} epochs cannot grow. "
@@ -145,5 +152,4 @@ def _write_results(
     for name, figure in recipe.draw(model, dataset.test).items():
         save_figure(figure, folder.picture(name))
     metrics = recipe.evaluate(model, dataset.test)
-    steps = int(model.optimizer.iterations.numpy())
-    folder.write_metrics({**metrics, "split": "test", "epochs": recipe.epochs, "steps": steps, **timing})
+    folder.write_metrics({**metrics, "split": "test", "epochs": recipe.epochs, **timing})

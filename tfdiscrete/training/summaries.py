@@ -68,7 +68,7 @@ class LatentSummaries(PictureSummaries):
             "samples": samples_figure(samples),
         }
         if usage.num_codes is not None:
-            categories = usage.num_codes // usage.num_latents
+            categories = outputs["probabilities"].shape[-1]
             pictures["latent_usage"] = usage_figure(latent_usage(outputs["index"], categories))
         for name, figure in pictures.items():
             tf.summary.image(name, figure_tensor(figure))

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from tfdiscrete.errors import InputError, check_count, check_name, check_positive, check_seed
-from tfdiscrete.models import LatentVariableModel
+from tfdiscrete.models import CodePrior, LatentVariableModel
 from tfdiscrete.objectives import likelihoods
-from tfdiscrete.training import PartiallyLabelledBatches, PictureSummaries, ShuffledBatches, data
+from tfdiscrete.priors import Autoregressive
+from tfdiscrete.training import EpochProgress, PartiallyLabelledBatches, PictureSummaries, ShuffledBatches, data
 from tfdiscrete.training.data import Dataset, Split
 
 Row = tuple[str, str, str]
@@ -118,8 +119,9 @@ class Recipe(abc.ABC):
         draw = functools.partial(self.draw, held_out=held_out)
         return [PictureSummaries(folder, draw, every=self.epochs // 10)]
 
-    def after_fit(self, model: LatentVariableModel, dataset: Dataset, console: Console) -> None:  # noqa: B027
-        """Trains what is trained once `fit` has ended, anew in each run that is continued; here, nothing."""
+    def after_fit(self, model: LatentVariableModel, dataset: Dataset, console: Console) -> LatentVariableModel:
+        """Trains what is trained once `fit` has ended, anew in each run that is continued; the model to keep."""
+        return model
 
     @abc.abstractmethod
     def draw(self, model: LatentVariableModel, held_out: Split) -> dict[str, Figure]:
@@ -135,12 +137,30 @@ class Recipe(abc.ABC):
 
     # For subclasses.
 
-    def _compile(self, model: LatentVariableModel, steps_per_epoch: int) -> None:
+    def _compile(self, model: LatentVariableModel, num_steps: int) -> None:
         rate = self.learning_rate
         if self.learning_rate_decay == "cosine":
-            rate = keras.optimizers.schedules.CosineDecay(rate, self.epochs * steps_per_epoch, alpha=0.01)
+            rate = keras.optimizers.schedules.CosineDecay(rate, num_steps, alpha=0.01)
         model.compile(keras.optimizers.Adam(rate))
         model.optimizer.build(model.trainable_variables)
+
+    def _fit_prior(self, prior: Autoregressive, train, valid, epochs: int, console: Console) -> None:
+        """Trains a prior on codes, or on their logits; its progress is shown."""
+        batches = ShuffledBatches(train, batch_size=self.batch_size, seed=self.seed)
+        model = CodePrior(prior, seed=self.seed)
+        self._compile(model, epochs * batches.steps_per_epoch)
+        progress = EpochProgress(epochs, console, label="prior, epoch")
+        try:
+            model.fit(
+                batches.dataset,
+                epochs=epochs,
+                validation_data=(valid,),
+                shuffle=False,
+                verbose=0,
+                callbacks=[batches, progress],
+            )
+        finally:
+            progress.close()
 
     # As JSON.
 

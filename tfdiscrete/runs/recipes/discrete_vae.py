@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfdiscrete import estimators, families, objectives, priors
-from tfdiscrete.errors import InputError, check_non_negative
+from tfdiscrete.errors import InputError, check_count, check_non_negative
 from tfdiscrete.models import NETWORKS, DiscreteVAE, make_networks
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.ops import seed_of
@@ -49,12 +49,23 @@ class DiscreteVAERecipe(Recipe):
     anneal_rate: float = setting(1e-5, "either decays by exp(-rate) each step", check=check_non_negative)
     anneal_every: int = setting(1000, "steps between two updates of either")
 
+    prior_epochs: int = setting(
+        0,
+        "passes over codes of the posterior, of an autoregressive prior that takes the other's place at last; 0: none",
+        check=lambda name, value: check_count(name, value, 0),
+    )
+
     def __post_init__(self):
         super().__post_init__()
         if self.temperature_min > self.temperature:
             raise InputError(
                 f"temperature_min must be at most temperature={self.temperature}. "
                 f"Received: temperature_min={self.temperature_min}."
+            )
+        if self.prior_epochs and not issubclass(families.REGISTRY[self.family], families.DiscreteLatents):
+            raise InputError(
+                f"an autoregressive prior is one of categorical variables. Received: prior_epochs={self.prior_epochs} "
+                f"with the family {self.family!r}; use 'categorical', 'bernoulli' or 'truncated_counts'."
             )
 
     @property
@@ -119,7 +130,7 @@ class DiscreteVAERecipe(Recipe):
             seed=self.seed,
             name=self.model,
         )
-        self._compile(model, steps_per_epoch)
+        self._compile(model, self.epochs * steps_per_epoch)
         return model
 
     def _make_family(self) -> families.Latents:
@@ -140,6 +151,15 @@ class DiscreteVAERecipe(Recipe):
 
     def callbacks(self, folder, held_out):
         return [LatentSummaries(folder, held_out.x, every=self.epochs // 10)]
+
+    def after_fit(self, model, dataset, console):
+        if not self.prior_epochs:
+            return model
+        prior = priors.Autoregressive(seed=self.seed)
+        prior.build(model.family)
+        train, valid = (model.posterior_logits(part.x) for part in (dataset.train, dataset.valid))
+        self._fit_prior(prior, train, valid, self.prior_epochs, console)
+        return model.with_prior(prior)
 
     def draw(self, model, held_out):
         x = held_out.x

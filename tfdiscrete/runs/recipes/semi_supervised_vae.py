@@ -103,7 +103,7 @@ class SemiSupervisedVAERecipe(Recipe):
             seed=self.seed,
             name=self.model,
         )
-        self._compile(model, steps_per_epoch)
+        self._compile(model, self.epochs * steps_per_epoch)
         return model
 
     def draw(self, model, held_out):

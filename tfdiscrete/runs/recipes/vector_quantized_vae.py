@@ -3,15 +3,14 @@
 import math
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from tfdiscrete.errors import check_count
-from tfdiscrete.models import GRID_NETWORKS, QUANTIZERS, CodePrior, VectorQuantizedVAE, make_grid_networks
+from tfdiscrete.models import GRID_NETWORKS, QUANTIZERS, VectorQuantizedVAE, make_grid_networks
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.ops import seed_of
 from tfdiscrete.runs.recipes.base import Recipe, nats, setting
-from tfdiscrete.training import EpochProgress, ShuffledBatches
+from tfdiscrete.training import ShuffledBatches
 from tfdiscrete.training.pictures import code_maps_figure, reconstructions_figure, samples_figure
 
 _DIMENSIONS = {"finite_scalar": 3, "lookup_free": 8}
@@ -64,27 +63,14 @@ class VectorQuantizedVAERecipe(Recipe):
             seed=self.seed,
             name=self.model,
         )
-        self._compile(model, steps_per_epoch)
+        self._compile(model, self.epochs * steps_per_epoch)
         return model
 
     def after_fit(self, model, dataset, console):
-        if not self.prior_epochs:
-            return
-        prior = CodePrior(model.prior, seed=self.seed)
-        prior.compile(keras.optimizers.Adam(self.learning_rate))
-        batches = ShuffledBatches(model.codes(dataset.train.x), batch_size=self.batch_size, seed=self.seed)
-        progress = EpochProgress(self.prior_epochs, console, label="prior, epoch")
-        try:
-            prior.fit(
-                batches.dataset,
-                epochs=self.prior_epochs,
-                validation_data=(model.codes(dataset.valid.x),),
-                shuffle=False,
-                verbose=0,
-                callbacks=[batches, progress],
-            )
-        finally:
-            progress.close()
+        if self.prior_epochs:
+            train, valid = (model.codes(part.x) for part in (dataset.train, dataset.valid))
+            self._fit_prior(model.prior, train, valid, self.prior_epochs, console)
+        return model
 
     def draw(self, model, held_out):
         x = held_out.x

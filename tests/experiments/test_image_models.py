@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from tfdiscrete.experiments import image_models
+from tfdiscrete.runs import recipes
+
+FULL = image_models.recipe_of
+SMALL = {"dataset": "digits", "epochs": 1}
+SMALL_OF = {
+    "counts": {"num_latents": 2},
+    "gaussian": {"num_latents": 2, "num_categories": 3},
+    "categories": {"num_latents": 2, "num_categories": 3},
+    "labels": {"num_labelled": 50, "networks": "dense"},
+    "codes": {"networks": "conv", "channels": 4, "prior_epochs": 0},
+}
+
+
+def small(row):
+    group = row.partition("-")[0]
+    return recipes.from_json({**FULL(row).to_json(), **SMALL, **SMALL_OF[group], **_prior(row)})
+
+
+def _prior(row):
+    return {"prior_epochs": 1} if row in image_models.PRIOR_OF else {}
+
+
+def test_every_row_is_a_recipe_and_every_figure_has_its_row():
+    for row in image_models.SETTINGS:
+        assert FULL(row).model in recipes.REGISTRY
+    assert set(image_models.ASKED) <= set(image_models.SETTINGS)
+    for row, first in image_models.PRIOR_OF.items():
+        base = {**FULL(row).to_json(), "prior_epochs": FULL(first).prior_epochs}
+        assert base == FULL(first).to_json()
+
+
+@pytest.mark.slow
+def test_a_row_of_each_group_stands_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_models, "recipe_of", small)
+    folders = {"out": tmp_path / "results", "runs_folder": tmp_path / "runs"}
+    rows = [
+        "counts-poisson-explicit",
+        "gaussian-planar",
+        "categories-uniform",
+        "categories-autoregressive",
+        "labels-direct_arg_max-50-seed1",
+        "codes-plain",
+    ]
+    for row in rows:
+        paths = image_models.run(only=row, **folders)
+    trained = {row["row"]: row for row in json.loads(paths[0].read_text())["rows"]}
+    assert set(trained) == set(rows)
+    first, second = trained["categories-uniform"]["metrics"], trained["categories-autoregressive"]["metrics"]
+    assert first["distortion"] == pytest.approx(second["distortion"], rel=1e-3)
+    text = paths[1].read_text()
+    assert text.count("\n## ") == 5
+    assert f"{trained['gaussian-planar']['train_bound']:.2f} |" in text
+    accuracy = trained["labels-direct_arg_max-50-seed1"]["metrics"]["accuracy"]
+    assert f"| direct_arg_max | 50 | {100 * accuracy:.2f} |" in text
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics*.json")}
+    image_models.run(only=rows[0], **folders)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps

@@ -1,0 +1,202 @@
+"""Every model on images, beside the figures of the papers.
+
+    counts      a VAE of truncated counts by generalized Gumbel-Softmax (Joo and others, 2020)
+    gaussian    the invertible Gaussian family and Gumbel-Softmax, with linear networks (Potapczynski and others, 2020)
+    categories  the best bound of 20x10 categories: uniform prior, deeper networks, a learned prior of the codes
+    labels      a classifier from 100 or 50 labels (Lorberbom and others, 2019), three seeds
+    codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
+
+Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables.
+
+Weonyoung Joo, Dongjun Kim, Seungjae Shin, Il-Chul Moon (2020), "Generalized Gumbel-Softmax Gradient Estimator for
+Generic Discrete Random Variables", arXiv 2003.01847.
+Andres Potapczynski, Gabriel Loaiza-Ganem, John P. Cunningham (2020), "Invertible Gaussian Reparameterization",
+arXiv 1912.09588.
+Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimization through arg max for Discrete
+Variational Auto-Encoder", arXiv 1806.02867.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+from tfdiscrete.experiments.rows import finished_rows
+from tfdiscrete.runs import Recipe, evaluate, recipes
+from tfdiscrete.runs.folder import write_json
+
+SEEDS = (0, 1, 2)
+LABELS = (100, 50)
+LABEL_ESTIMATORS = ("direct_arg_max", "enumeration", "gumbel_softmax")
+PRIOR_OF = {"categories-autoregressive": "categories-uniform"}
+"""Rows that are another row's run with a prior trained after it."""
+
+_COUNTS = {
+    "dataset": "mnist",
+    "family": "truncated_counts",
+    "num_latents": 50,
+    "epochs": 100,
+    "learning_rate_decay": "cosine",
+    "anneal_rate": 5e-5,
+}
+_LINEAR = {"dataset": "mnist", "encoder": "linear", "epochs": 300}
+_CATEGORIES = {"dataset": "binarized_mnist", "epochs": 300, "learning_rate_decay": "cosine"}
+_CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 15}
+_LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 8}
+
+SETTINGS: dict[str, dict] = {
+    **{
+        f"counts-{law}-{kind}": {**_COUNTS, "family_options": f"law={law},prior={prior},explicit={explicit}"}
+        for law, prior in (("poisson", 2.0), ("geometric", 0.25))
+        for kind, explicit in (("implicit", "false"), ("explicit", "true"))
+    },
+    **{
+        f"gaussian-{flow}": {**_LINEAR, "family": "invertible_gaussian", "family_options": f"flow={flow}"}
+        for flow in ("none", "planar", "stick_breaking")
+    },
+    "gaussian-gumbel_softmax": {**_LINEAR, "estimator": "gumbel_softmax"},
+    "categories-uniform": {**_CATEGORIES, "estimator": "local_expectation"},
+    "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "estimator": "straight_through_gumbel_softmax"},
+    "categories-autoregressive": {**_CATEGORIES, "estimator": "local_expectation", "prior_epochs": 15},
+    **{
+        f"labels-{estimator}-{count}-seed{seed}": {
+            **_LABELS,
+            "estimator": estimator,
+            "num_labelled": count,
+            "seed": seed,
+        }
+        for estimator in LABEL_ESTIMATORS
+        for count in LABELS
+        for seed in SEEDS
+    },
+    "codes-moving_averages": _CODES,
+    "codes-plain": {**_CODES, "quantizer": "plain", "prior_epochs": 0},
+}
+"""The settings of each row, beside the defaults."""
+
+ASKED = {
+    "counts-poisson-implicit": ("relaxed", 96.04),
+    "counts-poisson-explicit": ("relaxed", 103.18),
+    "counts-geometric-implicit": ("relaxed", 92.52),
+    "counts-geometric-explicit": ("relaxed", 98.43),
+    "gaussian-none": ("train bound", 131.86),
+    "gaussian-planar": ("train bound", 126.44),
+    "gaussian-stick_breaking": ("train bound", 130.99),
+    "gaussian-gumbel_softmax": ("train bound", 147.82),
+}
+"""The published figure of a row, nats, and which one of ours it is to be compared with."""
+ASKED_ACCURACY = {100: 95.71, 50: 95.51}
+"""The published accuracy of direct arg max, in per cent, by the number of labels."""
+
+
+def recipe_of(row: str) -> Recipe:
+    """The settings of one row."""
+    return recipes.from_json(SETTINGS[row])
+
+
+def run(
+    *, out: str | os.PathLike = "results", runs_folder: str | os.PathLike = "runs", only: str | None = None
+) -> list[Path]:
+    """Trains what is not yet trained, and writes `image_models.json` and `image_models.md`.
+
+    Args:
+        out: the folder of the two files.
+        runs_folder: the folder of the runs, `image_models-ROW`. Finished ones are taken as they are, unfinished ones
+            are continued.
+        only: a pattern of the rows to train, such as "labels-*"; by default all, which takes many hours. The table
+            holds all that are finished.
+
+    Returns:
+        The paths of the two files.
+    """
+    runs_folder = Path(runs_folder)
+    configs: dict[str, Callable[[], Recipe]] = {row: functools.partial(recipe_of, row) for row in SETTINGS}
+    rows = finished_rows(configs, runs_folder, "image_models", only, continues=PRIOR_OF)
+    for row in rows:
+        if row["row"].startswith("gaussian-"):
+            row["train_bound"] = _train_bound(runs_folder / f"image_models-{row['row']}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    published = {"nats": {row: value for row, (_, value) in ASKED.items()}, "accuracy": ASKED_ACCURACY}
+    write_json(out / "image_models.json", {"published": published, "rows": rows})
+    (out / "image_models.md").write_text(table(rows))
+    return [out / "image_models.json", out / "image_models.md"]
+
+
+def _train_bound(folder: Path) -> float:
+    """The discrete bound on the training data, -log p(x), which takes minutes and is therefore kept."""
+    kept = folder / "metrics-train.json"
+    if not kept.is_file():
+        write_json(kept, evaluate(folder, split="train"))
+    return -json.loads(kept.read_text())["discrete_elbo"]
+
+
+def table(rows: list[dict]) -> str:
+    """The results as Markdown, one table for each group."""
+    lines = [
+        "# Models of images",
+        "",
+        "Made by `tfdiscrete experiment image_models`; test split, nats, lower is better, but for accuracies. The",
+        "discrete bound (100 hard samples) and IWAE-100 bound -log p(x); the relaxed figure does not. Each row's",
+        "command, seed and versions stand in `image_models.json`.",
+    ]
+    groups = {
+        "counts": ("Truncated counts, MNIST thresholded, 784-300-50 networks", _bounds_table),
+        "gaussian": ("The invertible Gaussian family, MNIST thresholded, linear networks, 20x10", _bounds_table),
+        "categories": ("20x10 categories, statically binarized MNIST", _bounds_table),
+        "labels": ("Few labels, MNIST thresholded: accuracy in per cent", _labels_table),
+        "codes": ("Codes of Fashion-MNIST", _codes_table),
+    }
+    for group, (title, render) in groups.items():
+        members = [row for row in rows if row["row"].startswith(f"{group}-")]
+        if members:
+            lines += ["", f"## {title}", "", *render(members)]
+    return "\n".join(lines) + "\n"
+
+
+def _bounds_table(rows: list[dict]) -> list[str]:
+    lines = [
+        "| row | discrete bound | IWAE-100 | relaxed | train bound | rate | epochs | published | of which |",
+        "|---" * 9 + "|",
+    ]
+    for row in rows:
+        m = row["metrics"]
+        which, published = ASKED.get(row["row"], ("", ""))
+        importance = f"{-m['iwae_100']:.2f} ± {m['iwae_100_stderr']:.2f}"
+        relaxed = "" if m["relaxed_elbo"] is None else f"{-m['relaxed_elbo']:.2f}"
+        train = f"{row['train_bound']:.2f}" if "train_bound" in row else ""
+        lines.append(
+            f"| {row['row'].partition('-')[2]} | {-m['discrete_elbo']:.2f} | {importance} | {relaxed} | {train} | "
+            f"{m['rate']:.2f} | {m['epochs']} | {published} | {which} |"
+        )
+    return lines
+
+
+def _labels_table(rows: list[dict]) -> list[str]:
+    lines = ["| estimator | labels | mean accuracy | of each seed | bound | epochs | published |", "|---" * 7 + "|"]
+    for estimator in LABEL_ESTIMATORS:
+        for count in LABELS:
+            members = [row["metrics"] for row in rows if row["row"].startswith(f"labels-{estimator}-{count}-")]
+            if members:
+                accuracies = [100.0 * m["accuracy"] for m in members]
+                published = ASKED_ACCURACY[count] if estimator == "direct_arg_max" else ""
+                lines.append(
+                    f"| {estimator} | {count} | {mean(accuracies):.2f} | "
+                    f"{', '.join(f'{accuracy:.2f}' for accuracy in accuracies)} | "
+                    f"{mean(-m['elbo'] for m in members):.2f} | {members[0]['epochs']} | {published} |"
+                )
+    return lines
+
+
+def _codes_table(rows: list[dict]) -> list[str]:
+    lines = ["| codebook | squared error | usage | perplexity | rate | epochs |", "|---" * 6 + "|"]
+    for row in rows:
+        m = row["metrics"]
+        usage = f"{100 * m['codebook_usage']:.1f} % of {m['num_codes']}"
+        lines.append(
+            f"| {row['row'].partition('-')[2]} | {m['reconstruction_error']:.5f} | {usage} | "
+            f"{m['codebook_perplexity']:.1f} | {m['rate']:.1f} | {m['epochs']} |"
+        )
+    return lines
