@@ -123,7 +123,9 @@ def _add_train(commands) -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
     run.add_argument(
-        "--resume", action="store_true", help="continue the run in --out; --epochs may grow, --prior-epochs change"
+        "--resume",
+        action="store_true",
+        help="continue the run in --out; without a decaying learning rate, --epochs may grow",
     )
     run.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     return parser
@@ -132,11 +134,17 @@ def _add_train(commands) -> argparse.ArgumentParser:
 def _add_settings(parser: argparse.ArgumentParser, arguments: list[str]):
     """Describes a model's settings; only for a command line that is about them, since it imports TensorFlow."""
     _import_tensorflow_quietly()
+    from tfdiscrete.runs import RunFolder
     from tfdiscrete.runs.recipes import REGISTRY
 
-    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    chooser.add_argument("--model", default="discrete_vae")
-    model = check_name("model", chooser.parse_known_args(arguments)[0].model, REGISTRY)
+    chooser = _Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    chooser.add_argument("--model")
+    chooser.add_argument("--out")
+    chooser.add_argument("--resume", action="store_true")
+    chosen = chooser.parse_known_args(arguments)[0]
+    if chosen.model is None and chosen.resume and chosen.out and RunFolder(chosen.out).is_run:
+        chosen.model = RunFolder(chosen.out).read_recipe().model
+    model = check_name("model", chosen.model or "discrete_vae", REGISTRY)
     models = "; ".join(f"{name}, {recipe.summary}" for name, recipe in REGISTRY.items())
     parser.add_argument(
         "--model",

@@ -107,6 +107,22 @@ class TestCategorical:
             Categorical(num_levels)
 
 
+class TestSums:
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_half_precision_is_summed_in_float32(self, dtype):
+        x = RNG.integers(2, size=(6, 784)).astype("float32")
+        logits = tf.cast(6.5 * (2 * x - 1) + RNG.normal(scale=0.1, size=x.shape), dtype)
+        expected = scipy.stats.bernoulli.logpmf(x, scipy.special.expit(logits.numpy().astype(float))).sum(-1)
+        np.testing.assert_allclose(Bernoulli().sum_log_prob(tf.cast(x, dtype), logits, 1), expected, atol=2e-3)
+
+    def test_a_subclass_keeps_its_own_density(self):
+        class Constant(Bernoulli):
+            def log_prob(self, x, parameters):
+                return tf.zeros_like(x * parameters) - 2.0
+
+        np.testing.assert_array_equal(Constant().sum_log_prob(tf.ones([4, 3]), tf.ones([4, 3]), 1), -6.0)
+
+
 @pytest.mark.parametrize("likelihood", ALL, ids=IDS)
 class TestAll:
     def test_samples_and_batches_broadcast_against_the_data(self, likelihood):

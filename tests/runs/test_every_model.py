@@ -76,6 +76,7 @@ def test_a_finished_run_gets_another_prior(tmp_path):
     after, model = run.read_metrics(), run.load_model()
     assert after["distortion"] == pytest.approx(before["distortion"], rel=1e-3)
     assert after["rate"] < before["rate"]
+    assert after["train_seconds"] == before["train_seconds"]
     assert type(model.prior).__name__ == "Autoregressive"
     np.testing.assert_array_equal(model.encoder.get_weights()[0], posterior.encoder.get_weights()[0])
 
@@ -84,6 +85,22 @@ def test_a_finished_run_gets_another_prior(tmp_path):
 def test_a_run_is_sampled_and_exported(run, tmp_path):
     assert runs.sample(run.path, num=4, out=tmp_path / "four.png").is_file()
     assert runs.export(run.path, tmp_path / "models").is_dir()
+
+
+def test_the_estimator_of_a_mixed_family_is_that_of_its_discrete_part():
+    settings = {"family": "mixed", "family_options": "discrete=truncated_counts,num_discrete=3", "num_latents": 5}
+    assert runs.DiscreteVAERecipe(**settings).estimator_name == "generalized_gumbel_softmax"
+
+
+@pytest.mark.slow
+def test_codes_without_a_prior_are_not_to_be_sampled(tmp_path):
+    settings = {"model": "vector_quantized_vae", "epochs": 1, **SMALL["vector_quantized_vae"], "prior_epochs": 0}
+    run = runs.train(settings, tmp_path / "run")
+    assert not run.picture("samples").exists()
+    shown = runs.next_steps(run)
+    assert "sample" not in shown.replace(str(tmp_path), "")
+    with pytest.raises(InputError, match="keeps its settings, but for epochs. Received: prior_epochs=1"):
+        runs.train({"prior_epochs": 1}, run.path, resume=True)
 
 
 def test_a_run_keeps_its_model(finished):
@@ -102,6 +119,9 @@ def test_a_run_keeps_its_model(finished):
             r"unknown settings \['estimator'\] in a config",
         ),
         ({"prior_epochs": 2, "family": "gaussian"}, "an autoregressive prior is one of categorical variables"),
+        ({"prior_epochs": 2, "objective": "free_bits"}, "Autoregressive has no closed-form KL"),
+        ({"model": "semi_supervised_vae", "target": "attributes", "dataset": "fashion_mnist"}, "those of digits"),
+        ({"model": "semi_supervised_vae", "batch_size": 5000}, "batch_size must be an integer .* at most 1297"),
         ({"model": "semi_supervised_vae", "num_labelled": 0}, "num_labelled must be"),
         ({"model": "semi_supervised_vae", "num_labelled": 10_000}, "num_labelled must be at most"),
         ({"model": "semi_supervised_vae", "estimator_options": "epsilon=1"}, "unknown option of enumeration"),

@@ -52,7 +52,8 @@ class DirectArgMax(Estimator):
 
     Bias: of order epsilon, with `sign="both"` of its square; it vanishes as epsilon goes to 0, for any N.
     Variance: that of one noise grows as 1 / epsilon, since the gradient is either 0 or 1 / epsilon times a difference
-    of codes; the mean over `num_noises` of them is between that and the variance of `LocalExpectation`, plus the bias.
+    of codes; that of the mean over `num_noises` of them is between that and the difference quotient's, which is that of
+    `LocalExpectation` as epsilon goes to 0.
     Evaluations of f: `S (1 + N (K - 1))`, of which `S` with gradient for what f closes over.
 
     Args:
@@ -94,7 +95,9 @@ class DirectArgMax(Estimator):
             fresh = tf.reshape(fresh, tf.concat([[self.num_noises - 1], tf.shape(perturbed)], axis=0))
             gradient += tf.reduce_sum(self._difference(fresh, scores, gumbel_max(fresh)), axis=0)
         gradient /= self.num_noises * tf.cast(self.annealed_value(), gradient.dtype)
-        surrogate = tf.reduce_sum(gradient * with_gradient_of(logits), axis=[-2, -1])
+        # A category that cannot occur has the gradient 0, and a logit whose difference with itself would be NaN.
+        possible = tf.where(logits == -float("inf"), tf.zeros_like(logits), logits)
+        surrogate = tf.reduce_sum(gradient * with_gradient_of(possible), axis=[-2, -1])
         value = reduce(costs) + reduce(tf.cast(surrogate, costs.dtype))
         return Estimate(value, cost.decode(y), tf.zeros([], value.dtype))
 

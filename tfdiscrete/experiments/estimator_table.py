@@ -159,7 +159,8 @@ def table(rows: list[dict]) -> str:
         "",
         "Made by `tfdiscrete experiment estimators`. Networks 784-300-(N x K) and back, batch 100, Adam at 1e-3, equal",
         "steps; test split, nats, lower is better: the discrete bound (100 hard samples) and IWAE-100 bound -log p(x).",
-        "Published figures are after 300 epochs. Each row's command, seed and versions stand in `estimators.json`.",
+        "Published figures are after 300 epochs, those of direct arg max with one perturbation and their schedule.",
+        "Each row's command, seed and versions stand in `estimators.json`.",
     ]
     groups: dict[tuple[str, int], list[dict]] = {}
     for row in rows:

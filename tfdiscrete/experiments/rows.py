@@ -25,7 +25,6 @@ def finished_rows(
         runs_folder: where the runs are, `PREFIX-ROW`.
         prefix: the table's name.
         only: a pattern such as "20x2-*"; other rows are read if they are finished and are left out if not.
-
         continues: rows that begin as a copy of another, finished one, and are resumed with their own settings.
 
     Returns:
@@ -39,19 +38,16 @@ def finished_rows(
         raise InputError(f"no row of {prefix} is like {only!r}. Known: {', '.join(configs)}.")
     rows = []
     for name, config_of in configs.items():
-        folder = RunFolder(Path(runs_folder) / f"{prefix}-{name}")
-        if name not in chosen and not folder.is_finished:
-            continue
-        config = config_of()
+        folder, config = _folder(runs_folder, prefix, name), config_of()
         first = (continues or {}).get(name)
+        # A copy that was interrupted before it went on.
+        stale = first is not None and folder.is_finished and folder.read_recipe() != config
+        if name not in chosen and (stale or not folder.is_finished):
+            continue
         if first is not None and not folder.is_run:
-            copied = RunFolder(Path(runs_folder) / f"{prefix}-{first}").require_finished()
-            partial = folder.path.with_name(f"{folder.path.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(copied.path, partial)
-            RunFolder(partial).reopen()
-            os.replace(partial, folder.path)
-        if not folder.is_finished:
+            _copy(_folder(runs_folder, prefix, first), configs[first](), folder)
+            stale = True
+        if stale or not folder.is_finished:
             train(config, folder.path, resume=folder.is_run)
         if folder.read_recipe() != config:
             raise InputError(
@@ -60,6 +56,24 @@ def finished_rows(
         record = folder.read_record()
         rows.append({"row": name, "command": command(record["config"]), **record, "metrics": folder.read_metrics()})
     return rows
+
+
+def _folder(runs_folder: str | os.PathLike, prefix: str, row: str) -> RunFolder:
+    return RunFolder(Path(runs_folder) / f"{prefix}-{row}")
+
+
+def _copy(first: RunFolder, config: Recipe, folder: RunFolder) -> None:
+    """Copies a run, which is trained if it is not finished; beside the place, and then renamed."""
+    if folder.path.exists():
+        raise InputError(f"{folder.path} exists and is not a run. Remove it, or name another --runs.")
+    if not first.is_finished:
+        train(config, first.path, resume=first.is_run)
+    if not any(first.backup.glob("epoch-*")):
+        raise InputError(f"{first.path} has no backups to go on from. Remove it to train it anew.")
+    partial = folder.path.with_name(f"{folder.path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(first.path, partial)
+    os.replace(partial, folder.path)
 
 
 def command(config: dict) -> str:

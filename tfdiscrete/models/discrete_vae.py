@@ -292,9 +292,11 @@ class DiscreteVAE(LatentVariableModel):
         Raises:
             InputError: where the latent variables are not categorical.
         """
-        if not prior.built:
-            prior.build(self.family)
+        if not isinstance(prior, priors.Autoregressive):
+            raise InputError(f"fit_prior trains a priors.Autoregressive. Received: {prior!r}.")
         with self.distribute_strategy.scope():
+            if not prior.built:
+                prior.build(self.family)
             model = CodePrior(prior, seed=self.seed)
             model.compile(optimizer)
         validation = None if validation_data is None else (self.posterior_logits(validation_data),)
@@ -302,22 +304,45 @@ class DiscreteVAE(LatentVariableModel):
         return model.fit(logits, epochs=epochs, batch_size=batch_size, validation_data=validation, **kwargs)
 
     def posterior_logits(self, x, *, batch_size: int = 500) -> np.ndarray:
-        """log q(z|x) of each variable and category, `[n, N, K]`, for data `[n, *data]`: what a `CodePrior` takes."""
-        probabilities = self.predict(x, batch_size=batch_size, verbose=0)["probabilities"]
-        return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        """Logits of q(z|x), normalized: what a `CodePrior` takes.
+
+        Args:
+            x: `[n, *data]`.
+            batch_size: examples encoded at a time.
+
+        Returns:
+            float32 `[n, N, K]`.
+
+        Raises:
+            InputError: where the latent variables are not categorical.
+        """
+        if not isinstance(self.family, families.DiscreteLatents):
+            raise InputError(f"logits are those of categorical variables. Received: {type(self.family).__name__}.")
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def logits(batch):
+            return tf.nn.log_softmax(self.posterior(batch).logits, axis=-1)
+
+        parts = [logits(tf.constant(x[start : start + batch_size])) for start in range(0, len(x), batch_size)]
+        return np.concatenate([np.zeros((0, *self.family.logits_shape[1:]), np.float32), *(p.numpy() for p in parts)])
 
     def with_prior(self, prior: str | priors.Prior) -> "DiscreteVAE":
-        """This model's networks and settings under another prior; not compiled."""
-        return DiscreteVAE(
-            self.encoder,
-            self.decoder,
-            family=self.family,
-            estimator=self.estimator,
-            prior=prior,
-            likelihood=self.likelihood,
-            objective=self.objective,
-            seed=self.seed,
-        )
+        """This model under another prior, not compiled: networks, family and estimator are the same objects."""
+        prior = priors.get(prior)
+        kl = "sampled" if self.kl == "analytic" and not prior.has_analytic_kl else self.kl
+        with self.distribute_strategy.scope():
+            return type(self)(
+                self.encoder,
+                self.decoder,
+                family=self.family,
+                estimator=self.estimator,
+                prior=prior,
+                likelihood=self.likelihood,
+                objective=self.objective,
+                kl=kl,
+                seed=self.seed,
+                name=self.name,
+            )
 
     # Saving.
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_finite, check_positive, unknown_name
+from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.softplus import sum_softplus
 
 
@@ -64,9 +65,11 @@ class Bernoulli(Likelihood):
         return x * parameters - tf.math.softplus(parameters)
 
     def sum_log_prob(self, x, parameters, data_rank):
-        linear = tf.reduce_sum(x * parameters, axis=list(range(-data_rank, 0)))
-        total = sum_softplus(parameters, data_rank)
-        return tf.cast(linear, total.dtype) - total
+        if type(self).log_prob is not Bernoulli.log_prob:
+            return super().sum_log_prob(x, parameters, data_rank)
+        parameters = widen(parameters)
+        linear = tf.reduce_sum(tf.cast(x, parameters.dtype) * parameters, axis=list(range(-data_rank, 0)))
+        return linear - sum_softplus(parameters, data_rank)
 
     def mean(self, parameters):
         return tf.sigmoid(parameters)

@@ -27,7 +27,8 @@ MOST_CATEGORIES = 2**16
 class Autoregressive(Prior):
     """A causal Transformer over `N` codes of `K` categories, in the order of their position; uniform at the start.
 
-    `models.CodePrior` trains it by `fit` on codes, `VectorQuantizedVAE.fit_prior` on the codes of data.
+    `models.CodePrior` trains it by `fit` on codes or on their logits; `fit_prior` of `VectorQuantizedVAE` and
+    `DiscreteVAE` on the codes of data.
 
     A sample takes one step a position, each of which attends to the keys and values that the steps before it kept: as
     many operations as one evaluation of `log_prob`, of `N` small products in place of a large one. 64 samples of 49

@@ -98,6 +98,8 @@ class RunFolder:
         every = set().union(*(entries_of(recipe) for recipe in recipes.REGISTRY.values()))
         if foreign := sorted(present - every):
             raise InputError(f"{self.path} holds files that are not a run's, {foreign}: it is not overwritten.")
+        for path in self._extra():
+            path.unlink()
         # The config goes last: what is left of an interrupted removal is still a run.
         for name in sorted(present, key="config.json".__eq__):
             _remove(self.path / name)
@@ -110,6 +112,10 @@ class RunFolder:
             raise InputError(f"{self.path} is a file. Choose another folder with --out.")
         found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
         return {name for name in found if "partial" not in name and not _EXTRA.fullmatch(name)}
+
+    def _extra(self) -> list[Path]:
+        """What other commands than `train` have left of the model."""
+        return [path for path in self.path.iterdir() if _EXTRA.fullmatch(path.name)] if self.path.is_dir() else []
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Writes the settings, and the versions that they ran with."""
@@ -136,9 +142,11 @@ class RunFolder:
         return json.loads(self._metrics.read_text())
 
     def reopen(self) -> None:
-        """Marks a finished run as unfinished, to train it further: its figures and its export go."""
+        """Marks a finished run as unfinished, to train it further: its figures, its pictures and its export go."""
         self._metrics.unlink(missing_ok=True)
-        (self.path / "metrics-train.json").unlink(missing_ok=True)
+        pictures = [self.picture(name) for name in self.read_recipe().pictures]
+        for path in (*self._extra(), *pictures):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.saved_model, ignore_errors=True)
 
     def save_model(self, model: LatentVariableModel) -> None:

@@ -42,7 +42,7 @@ def next_steps(folder: RunFolder) -> str:
             "  tensorboard/                       curves, pictures and latent usage",
             "Next:",
             f"  {here}tensorboard --logdir {path}/tensorboard",
-            f"  {here}tfdiscrete sample {path} --num 100",
+            *([f"  {here}tfdiscrete sample {path} --num 100"] if "sample" in recipe.signatures else []),
             f"  {here}tfdiscrete serve {path}        (needs the extra: pip install 'tfdiscrete[serve]')",
         ]
     )

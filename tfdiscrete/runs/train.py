@@ -18,9 +18,6 @@ from tfdiscrete.training import EpochBackup, EpochProgress, restore_backup
 from tfdiscrete.training.data import Dataset
 from tfdiscrete.training.pictures import save_figure
 
-_MAY_CHANGE = ("epochs", "prior_epochs")
-"""What a resumed run may have more of, or other ones: what comes last."""
-
 
 class Interrupted(KeyboardInterrupt):
     """Training was interrupted; `folder` holds a run that `resume` continues."""
@@ -43,7 +40,7 @@ def train(
     Args:
         recipe: a `Recipe`, or some settings of one, and its "model", by default "discrete_vae"; the others have their
             defaults or, when resuming, the run's own values. A resumed run may have more `epochs`, and another
-            number of `prior_epochs`; one that has them already is left as it is.
+            number of `prior_epochs` of a DiscreteVAE; one that has them already is left as it is.
         out: the run's folder; by default `runs/DATASET-NNNN`, the first free number.
         resume: continue the run in `out` after its last backed-up epoch. A run that was cut off ends with the same
             weights as one that was not.
@@ -66,13 +63,14 @@ def train(
     dataset = recipe.load_data()
     batches = recipe.make_batches(dataset.train)
     model = recipe.make_model(dataset.train.x.shape[1:], batches.steps_per_epoch)
-    done = 0
+    done, earlier = 0, {}
     if resume:
         done = restore_backup(model, folder.backup)
         if folder.is_finished and done == recipe.epochs and recipe == folder.read_recipe():
             return folder
         if folder.is_finished and done == 0:
             raise InputError(f"{folder.path} holds a finished run without its backups: it cannot be trained further.")
+        earlier = folder.read_metrics() if folder.is_finished else {}
         folder.reopen()
         folder.write_recipe(recipe)
     else:
@@ -84,6 +82,8 @@ def train(
         model = recipe.after_fit(model, dataset, console)
     except KeyboardInterrupt:
         raise Interrupted(folder) from None
+    if not timing["timed_steps"]:  # the run was whole, and only its prior is new
+        timing = {name: earlier.get(name, value) for name, value in timing.items()}
     _write_results(model, recipe, folder, dataset, {"steps": steps, **timing})
     return folder
 
@@ -99,19 +99,20 @@ def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
     if asked.get("model", stored["model"]) != stored["model"]:
         raise InputError(f"{folder.path} holds a run of {stored['model']}. Received: model={asked['model']!r}.")
     resumed = recipes.from_json({**stored, **asked})
-    kept = {name: value for name, value in asked.items() if name not in _MAY_CHANGE}
+    kept = {name: value for name, value in asked.items() if name not in resumed.may_change}
     differing = [f"{k}={v!r} (the run has {stored[k]!r})" for k, v in kept.items() if v != stored[k]]
     if differing:
         raise InputError(
-            f"a resumed run keeps its settings, but for {' and '.join(_MAY_CHANGE)}. Received: {', '.join(differing)}."
+            f"a resumed run keeps its settings, but for {' and '.join(resumed.may_change)}. "
+            f"Received: {', '.join(differing)}."
         )
+    if resumed.epochs < stored["epochs"]:
+        raise InputError(f"a resumed run can only grow. Received: epochs={resumed.epochs} < {stored['epochs']}.")
     if resumed.epochs != stored["epochs"] and resumed.learning_rate_decay != "none":
         raise InputError(
             f"a run whose learning rate has decayed over its {stored['epochs']} epochs cannot grow. "
             f"Received: epochs={resumed.epochs}."
         )
-    if resumed.epochs < stored["epochs"]:
-        raise InputError(f"a resumed run can only grow. Received: epochs={resumed.epochs} < {stored['epochs']}.")
     return folder, resumed
 
 

@@ -62,8 +62,8 @@ class Recipe(abc.ABC):
     """What the model is, in a line of `--help`."""
     pictures: ClassVar[dict[str, str]]
     """The pictures of a finished run, `NAME.png`, and what each shows."""
-    signatures: ClassVar[str]
-    """Those of its export."""
+    may_change: ClassVar[tuple[str, ...]] = ("epochs",)
+    """The settings that a resumed run may have others of: those of what comes last."""
 
     dataset: str = setting("digits", "which data set", data.NAMES)
     binarize: str = setting(
@@ -92,6 +92,11 @@ class Recipe(abc.ABC):
                 "the Bernoulli likelihood is for bits and the others for grey values. Received: "
                 f"likelihood={self.likelihood!r} with binarize={self.binarize!r} of {self.dataset}; leave binarize out."
             )
+
+    @property
+    def signatures(self) -> str:
+        """Those of its export."""
+        return "encode, decode, sample"
 
     @property
     def binarization(self) -> str:

@@ -25,7 +25,7 @@ class DiscreteVAERecipe(Recipe):
         "reconstructions": "test images and their reconstructions",
         "samples": "images drawn from the prior",
     }
-    signatures = "encode, decode, sample"
+    may_change = ("epochs", "prior_epochs")
 
     encoder: str = setting("mlp", "the networks; mlp has 300 hidden units each way, mlp2 512 and 256", NETWORKS)
     family: str = setting("categorical", "what the latent variables are", families.REGISTRY)
@@ -43,7 +43,7 @@ class DiscreteVAERecipe(Recipe):
         ("auto", *objectives.KL_CHOICES),
     )
     num_latents: int = setting(20, "latent variables, N")
-    num_categories: int = setting(10, "categories of each, K, of categorical and invertible_gaussian")
+    num_categories: int = setting(10, "categories of each, K, of families that leave the choice")
     temperature: float = setting(1.0, "at the first step, of relaxations; epsilon, of direct_arg_max")
     temperature_min: float = setting(0.1, "the annealed temperature's or epsilon's floor")
     anneal_rate: float = setting(1e-5, "either decays by exp(-rate) each step", check=check_non_negative)
@@ -71,7 +71,7 @@ class DiscreteVAERecipe(Recipe):
     @property
     def estimator_name(self) -> str:
         """What "auto" stands for: a name of `estimators.REGISTRY`."""
-        return families.REGISTRY[self.family].estimator if self.estimator == "auto" else self.estimator
+        return self._make_family().estimator if self.estimator == "auto" else self.estimator
 
     def parsed_estimator_options(self) -> dict:
         """`estimator_options` as the arguments of `estimators.get`."""
@@ -118,14 +118,18 @@ class DiscreteVAERecipe(Recipe):
             family=family,
             seed=self.seed,
         )
+        estimator = self._make_estimator()
+        objective = objectives.get(self.objective, **self.parsed_objective_options())
+        if self.prior_epochs:
+            objective.choose_kl("auto", priors.Autoregressive(), estimator)  # refuses what could not take it at last
         model = DiscreteVAE(
             encoder,
             decoder,
             family=family,
-            estimator=self._make_estimator(),
+            estimator=estimator,
             prior=self.prior,
             likelihood=likelihood,
-            objective=objectives.get(self.objective, **self.parsed_objective_options()),
+            objective=objective,
             kl=self.kl,
             seed=self.seed,
             name=self.model,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfdiscrete import estimators
-from tfdiscrete.errors import InputError
+from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.models import LABEL_NETWORKS, SemiSupervisedVAE, make_label_networks
 from tfdiscrete.objectives import likelihoods, supervision
 from tfdiscrete.ops import seed_of
@@ -13,6 +13,8 @@ from tfdiscrete.runs.recipes.base import Recipe, nats, parse_options, setting
 from tfdiscrete.training import ATTRIBUTES, PartiallyLabelledBatches, RandomAffine, digit_attributes, hide_labels
 from tfdiscrete.training.pictures import label_rows_figure, samples_figure
 
+_CLASSES = 10
+_DIGITS = ("digits", "mnist", "binarized_mnist")
 _DEFAULTS: dict[str, dict] = {
     # Towards lower cost; a larger epsilon follows the decoder too far while it still confuses labels.
     "direct_arg_max": {"epsilon": 0.1, "sign": -1},
@@ -27,7 +29,6 @@ class SemiSupervisedVAERecipe(Recipe):
     model = "semi_supervised_vae"
     summary = "a classifier that learns from a few labels, and from the other images as a generative model"
     pictures = {"rows": "a row for each label, each column in one style", "samples": "images drawn from the prior"}
-    signatures = "classify, decode, sample"
 
     epochs: int = setting(60, "passes over the training data")
     batch_size: int = setting(100, "unlabelled examples in a step")
@@ -62,10 +63,26 @@ class SemiSupervisedVAERecipe(Recipe):
         )
         return {**_DEFAULTS.get(self.estimator, {}), **options}
 
+    @property
+    def signatures(self):
+        return "classify, decode, sample"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.target == "attributes" and self.dataset not in _DIGITS:
+            raise InputError(
+                f"the attributes are those of digits: {', '.join(_DIGITS)}. Received: dataset={self.dataset!r}."
+            )
+
     def load_data(self):
         dataset = super().load_data()
         if dataset.train.y is None:
             raise InputError(f"the dataset {self.dataset!r} has no classes: a classifier cannot learn from it.")
+        if max(int(np.max(part.y)) for part in dataset[1:] if part.y is not None) >= _CLASSES:
+            raise InputError(
+                f"this recipe is one of {_CLASSES} classes. Received: the dataset {self.dataset!r}, which has more; "
+                "use digits, mnist or fashion_mnist, or SemiSupervisedVAE itself."
+            )
         if self.target == "classes":
             return dataset
         # Another choice for each part, and the same one for all seeds of a run.
@@ -73,6 +90,7 @@ class SemiSupervisedVAERecipe(Recipe):
         return dataset._replace(train=parts[0], valid=parts[1], test=parts[2])
 
     def make_batches(self, train):
+        check_count("batch_size", self.batch_size, maximum=len(train.x))
         # What is outside of an inverted image is not 0.
         moves = self.augment == "affine" or (self.augment == "auto" and self.target == "classes")
         return PartiallyLabelledBatches(
@@ -93,7 +111,7 @@ class SemiSupervisedVAERecipe(Recipe):
             parameter_shape=likelihood.parameter_shape(tuple(data_shape)),
             style_size=self.style_size,
             seed=self.seed,
-            **({"num_classes": 10} if self.target == "classes" else attributes),
+            **({"num_classes": _CLASSES} if self.target == "classes" else attributes),
         )
         model = SemiSupervisedVAE(
             *networks,

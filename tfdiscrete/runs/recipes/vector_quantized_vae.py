@@ -9,6 +9,7 @@ from tfdiscrete.errors import check_count
 from tfdiscrete.models import GRID_NETWORKS, QUANTIZERS, VectorQuantizedVAE, make_grid_networks
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.ops import seed_of
+from tfdiscrete.priors import Autoregressive
 from tfdiscrete.runs.recipes.base import Recipe, nats, setting
 from tfdiscrete.training import ShuffledBatches
 from tfdiscrete.training.pictures import code_maps_figure, reconstructions_figure, samples_figure
@@ -28,7 +29,6 @@ class VectorQuantizedVAERecipe(Recipe):
         "interpolation": "from each test image to the next, a row each",
         "samples": "images drawn from the prior over the codes",
     }
-    signatures = "encode, decode, sample"
 
     likelihood: str = setting("fixed_gaussian", "what the decoder's output means", likelihoods.REGISTRY)
     epochs: int = setting(60, "passes over the training data, of the autoencoder")
@@ -40,6 +40,10 @@ class VectorQuantizedVAERecipe(Recipe):
     prior_epochs: int = setting(
         60, "passes over the codes, of the prior; 0: no prior", check=lambda name, value: check_count(name, value, 0)
     )
+
+    @property
+    def signatures(self):
+        return "encode, decode, sample" if self.prior_epochs else "encode, decode"
 
     def make_batches(self, train):
         return ShuffledBatches(train.x, batch_size=self.batch_size, seed=self.seed)
@@ -59,7 +63,7 @@ class VectorQuantizedVAERecipe(Recipe):
             self.quantizer,
             decoder,
             likelihood=likelihood,
-            prior="autoregressive" if self.prior_epochs else None,
+            prior=Autoregressive(seed=self.seed) if self.prior_epochs else None,
             seed=self.seed,
             name=self.model,
         )
