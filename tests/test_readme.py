@@ -22,9 +22,9 @@ def test_a_python_block_runs_and_prints_what_is_shown(code, output, tmp_path):
     assert ran.stdout == output
 
 
-def test_there_are_five_python_blocks_of_which_four_print():
-    assert len(BLOCKS) == 5
-    assert sum(bool(output) for _, output in BLOCKS) == 4
+def test_there_are_six_python_blocks_of_which_five_print():
+    assert len(BLOCKS) == 6
+    assert sum(bool(output) for _, output in BLOCKS) == 5
 
 
 def test_every_command_shown_exists():
@@ -32,7 +32,7 @@ def test_every_command_shown_exists():
     assert {name for name, _ in commands} == set(cli._COMMANDS)
     for name, rest in commands:
         arguments = rest.split("#")[0].split()
-        cli._parser([name]).parse_args([name, *arguments])
+        cli._parser([name, *arguments]).parse_args([name, *arguments])
 
 
 def test_ci_runs_the_test_command_of_the_readme():

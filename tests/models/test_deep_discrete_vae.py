@@ -425,6 +425,7 @@ class TestFit:
         losses = fit(model, bits() + 0.1, epochs=4)["loss"]
         assert losses[-1] < losses[0]
 
+    @pytest.mark.slow
     def test_two_replicas_train_as_one_device_does_and_one_may_have_no_share(self):
         x = bits(49)
         single = make_model(optimizer=keras.optimizers.SGD(0.1))

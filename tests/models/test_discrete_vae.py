@@ -466,6 +466,8 @@ SAVED = {
     "categorical": {"likelihood": Categorical(4)},
     "xla": {"jit_compile": True, "steps": 3},
 }
+# Alike in what they show: left to the slow tests.
+SELDOM = ("running mean", "learned prior", "mixture prior", "gaussian", "categorical", "xla")
 
 
 def fresh(options):
@@ -477,7 +479,7 @@ def fresh(options):
 class TestSaving:
     @pytest.mark.parametrize(
         "options",
-        [pytest.param(SAVED[name], id=name, marks=pytest.mark.slow if name == "xla" else ()) for name in SAVED],
+        [pytest.param(SAVED[name], id=name, marks=pytest.mark.slow if name in SELDOM else ()) for name in SAVED],
     )
     def test_a_loaded_model_predicts_the_same_and_trains_on_bit_for_bit(self, options, tmp_path):
         x = bits(47)

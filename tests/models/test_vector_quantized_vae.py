@@ -254,7 +254,15 @@ class TestCodes:
         vae = VectorQuantizedVAE(encoder, name, decoder, prior=None, seed=0)
         outputs = vae(images(3))
         assert outputs["index"].shape == (3, *vae.index_shape)
-        bits = {"vector": 8, "rotation": 8, "product": 12, "residual": 12, "finite_scalar": 7.907, "lookup_free": 8}
+        bits = {
+            "vector": 8,
+            "plain": 8,
+            "rotation": 8,
+            "product": 12,
+            "residual": 12,
+            "finite_scalar": 7.907,
+            "lookup_free": 8,
+        }
         books = vae.index_shape[2] if len(vae.index_shape) == 3 else 1
         assert books * np.log2(vae.quantizer.num_codes) == pytest.approx(bits[name], abs=1e-3)
 
