@@ -196,6 +196,16 @@ class LatentVariableModel(keras.Model, abc.ABC):
             self.trackers[name].update_state(*(values if isinstance(values, tuple) else (values,)))
         return {metric.name: metric.result() for metric in self.metrics}
 
+    def _x_alone(self, data):
+        """The x of a batch, for models that learn from nothing else."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if y is not None or weight is not None:
+            raise InputError(
+                f"{type(self).__name__} learns from x alone. Received: labels or sample weights; call fit(x), or map "
+                "the data set to its images."
+            )
+        return x
+
     def _build_for(self, x):
         # Networks without static input shapes are built by the first data, which Keras leaves to the traced step.
         if not self.built:

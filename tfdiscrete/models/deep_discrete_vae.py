@@ -256,12 +256,7 @@ class DeepDiscreteVAE(LatentVariableModel):
         return Terms(bound.loss, {"rate": bound.rate, "distortion": bound.distortion}, bound.estimates)
 
     def _unpack(self, data):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        if y is not None or weight is not None:
-            raise InputError(
-                "DeepDiscreteVAE learns from x alone. Received: labels or sample weights; call fit(x), or map the "
-                "data set to its images."
-            )
+        x = self._x_alone(data)
         self._build_for(x)
         return x
 

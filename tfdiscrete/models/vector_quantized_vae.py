@@ -333,12 +333,7 @@ class VectorQuantizedVAE(LatentVariableModel):
         return self.trainable_variables
 
     def _unpack(self, data):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        if y is not None or weight is not None:
-            raise InputError(
-                "VectorQuantizedVAE learns from x alone. Received: labels or sample weights; call fit(x), or map the "
-                "data set to its images."
-            )
+        x = self._x_alone(data)
         self._build_for(x)
         if tuple(x.shape[1:]) != self.data_shape:
             raise InputError(f"data must have shape [B, *{list(self.data_shape)}]. Received: shape {x.shape}.")

@@ -144,9 +144,9 @@ class RunFolder:
     def reopen(self) -> None:
         """Marks a finished run as unfinished, to train it further: its figures, its pictures and its export go."""
         self._metrics.unlink(missing_ok=True)
-        pictures = [self.picture(name) for name in self.read_recipe().pictures]
-        for path in (*self._extra(), *pictures):
-            path.unlink(missing_ok=True)
+        (self.path / "metrics-train.json").unlink(missing_ok=True)
+        for name in self.read_recipe().pictures:
+            self.picture(name).unlink(missing_ok=True)
         shutil.rmtree(self.saved_model, ignore_errors=True)
 
     def save_model(self, model: LatentVariableModel) -> None:
