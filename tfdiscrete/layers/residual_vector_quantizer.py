@@ -17,6 +17,7 @@ from tfdiscrete.layers.vector_quantizer import GRADIENTS
 from tfdiscrete.ops import fold_in, seed_of, uniform
 from tfdiscrete.ops.counter import add_counter
 from tfdiscrete.ops.random import random_base
+from tfdiscrete.ops.sizes import sizes
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.layers")
@@ -129,10 +130,10 @@ class ResidualVectorQuantizer(Quantizer):
             indices.append(tf.where(keep, assigned.index, -1))
         if training and self.shared_codebook and self.trainable:
             self.codebooks[0].learn(*(tf.concat(parts, axis=0) for parts in zip(*learned, strict=True)))
-        index = tf.reshape(tf.stack(indices, axis=-1), tf.concat([tf.shape(x)[:-1], [self.num_quantizers]], axis=0))
+        shape = sizes(x)
         return Quantized(
-            tf.ensure_shape(tf.reshape(GRADIENTS[self.gradient](rows, code), tf.shape(x)), x.shape),
-            tf.ensure_shape(index, self._index_shape(x.shape)),
+            tf.reshape(GRADIENTS[self.gradient](rows, code), shape),
+            tf.reshape(tf.stack(indices, axis=-1), self._index_shape(shape)),
             loss / tf.cast(kept, loss.dtype),
         )
 

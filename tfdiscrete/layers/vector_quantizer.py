@@ -18,6 +18,7 @@ from tfdiscrete.layers.quantizer import Quantized, Quantizer, mean_square
 from tfdiscrete.ops import rotation_trick, straight_through
 from tfdiscrete.ops.nearest_code import METRICS
 from tfdiscrete.ops.random import random_base
+from tfdiscrete.ops.sizes import sizes
 
 GRADIENTS = {"straight_through": lambda x, code: straight_through(code, x), "rotation": rotation_trick}
 
@@ -115,9 +116,8 @@ class VectorQuantizer(Quantizer):
         if self.update.trains_codes:
             loss += mean_square(tf.stop_gradient(rows) - codes)
         code = GRADIENTS[self.gradient](rows, tf.stop_gradient(codes))
-        index_shape = tf.shape(x)[:-1] if self.heads == 1 else tf.concat([tf.shape(x)[:-1], [self.heads]], axis=0)
-        index = tf.ensure_shape(tf.reshape(index, index_shape), self._index_shape(x.shape))
-        return Quantized(tf.ensure_shape(tf.reshape(code, tf.shape(x)), x.shape), index, loss)
+        shape = sizes(x)
+        return Quantized(tf.reshape(code, shape), tf.reshape(index, self._index_shape(shape)), loss)
 
     def _decode(self, indices):
         index = [indices] if self.heads == 1 else tf.unstack(indices, axis=-1)

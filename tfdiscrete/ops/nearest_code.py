@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import check_name
 from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.sizes import sizes
 
 METRICS = ("euclidean", "cosine")
 _MOST_SCORES, _MOST_SCORES_XLA = 2**25, 2**21
@@ -76,7 +77,7 @@ def nearest_code(x, codebook, *, metric: str = "euclidean", most_scores: int | N
     xla = _in_xla(tf.compat.v1.get_default_graph())
     best = _best_by_comparison if xla else _best_by_argmax
     index = _in_chunks(best, rows, codes, most_scores or (_MOST_SCORES_XLA if xla else _MOST_SCORES))
-    return tf.ensure_shape(tf.reshape(index, tf.shape(x)[:-1]), x.shape[:-1])
+    return tf.reshape(index, tf.shape(x)[:-1] if x.shape.rank is None else sizes(x)[:-1])
 
 
 def _best_by_argmax(rows, codes) -> tf.Tensor:
@@ -97,15 +98,19 @@ def _in_chunks(best, rows, codes, most_scores: int) -> tf.Tensor:
     if rows.shape[0] is not None and rows.shape[0] * codes.shape[0] <= most_scores:
         return best(rows, codes)
     count, most_rows = tf.shape(rows)[0], max(1, most_scores // codes.shape[0])
+    # Static, or else LiteRT has no loop for it; an eighth, so that little is computed of the padding.
+    length = max(1, most_rows // 8)
 
     def chunked():
-        chunks = -(-count // most_rows)
-        length = -(-count // chunks)
+        chunks = -(-count // length)
         padded = tf.pad(rows, [[0, chunks * length - count], [0, 0]])
         stacked = tf.reshape(padded, [chunks, length, rows.shape[1]])
         # One chunk at a time: a graph would else have ten of them alive.
         index = tf.map_fn(
-            lambda chunk: best(chunk, codes), stacked, parallel_iterations=1, fn_output_signature=tf.int32
+            lambda chunk: best(chunk, codes),
+            stacked,
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([length], tf.int32),
         )
         return tf.reshape(index, [-1])[:count]
 
