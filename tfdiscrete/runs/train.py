@@ -11,6 +11,7 @@ from rich.console import Console
 from tfdiscrete.errors import InputError
 from tfdiscrete.models import LatentVariableModel
 from tfdiscrete.runs import recipes
+from tfdiscrete.runs.about import about_run
 from tfdiscrete.runs.folder import RunFolder, next_free_folder
 from tfdiscrete.runs.recipes import Recipe
 from tfdiscrete.serving.export import export_saved_model
@@ -149,8 +150,8 @@ def _write_results(
     model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, timing: dict
 ) -> None:
     folder.save_model(model)
-    export_saved_model(model, folder.saved_model)
     for name, figure in recipe.draw(model, dataset.test).items():
         save_figure(figure, folder.picture(name))
-    metrics = recipe.evaluate(model, dataset.test)
-    folder.write_metrics({**metrics, "split": "test", "epochs": recipe.epochs, **timing})
+    metrics = {**recipe.evaluate(model, dataset.test), "split": "test", "epochs": recipe.epochs, **timing}
+    export_saved_model(model, folder.saved_model, about=about_run(folder, metrics))
+    folder.write_metrics(metrics)

@@ -1,12 +1,14 @@
 """What to do with a finished run: draw from it, export it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfdiscrete.errors import InputError, check_count, check_seed
 from tfdiscrete.ops import seed_of
+from tfdiscrete.runs.about import about_run
 from tfdiscrete.runs.folder import RunFolder
-from tfdiscrete.serving.export import export_saved_model
+from tfdiscrete.serving.export import Export, export_model
 from tfdiscrete.training.pictures import samples_figure, save_figure
 
 
@@ -34,17 +36,30 @@ def sample(run: str | os.PathLike, *, num: int = 64, seed: int = 0, out: str | o
     return save_figure(samples_figure(images), out or folder.path / f"samples-{seed}.png")
 
 
-def export(run: str | os.PathLike, directory: str | os.PathLike) -> Path:
-    """Writes a finished run's model as the next version of a TF Serving folder.
+def export(
+    run: str | os.PathLike,
+    directory: str | os.PathLike,
+    *,
+    formats: Sequence[str] = ("saved_model",),
+    signatures: Sequence[str] | None = None,
+) -> Export:
+    """Writes a finished run's model as the next version of a TF Serving folder, with a card of what the run was.
 
     Args:
         run: its folder.
         directory: the folder of all versions.
+        formats: "saved_model", "onnx" and "litert".
+        signatures: what goes into ONNX and LiteRT; by default all that draw nothing. The SavedModel has all.
 
     Returns:
-        `directory/VERSION`.
+        `path`, which is `directory/VERSION`, and `formats`: what each weighs, and how long it takes to load.
 
     Raises:
-        InputError: if there is no finished run.
+        InputError: if there is no finished run, and as `serving.export_model` does.
     """
-    return export_saved_model(RunFolder(run).require_finished().load_model(), directory)
+    folder = RunFolder(run).require_finished()
+    command = ["tfdiscrete", "export", str(run), str(directory), "--formats", *formats]
+    if signatures is not None:
+        command += ["--signatures", *signatures]
+    about = about_run(folder, folder.read_metrics(), command)
+    return export_model(folder.load_model(), directory, formats=formats, signatures=signatures, about=about)

@@ -1,7 +1,20 @@
-"""From a trained model to an answer over HTTP: SavedModels in TF Serving's layout, and a server for them."""
+"""From a trained model to an answer over HTTP: exports in TF Serving's layout and other formats, and a server."""
 
-from tfdiscrete.serving.export import export_saved_model
+from tfdiscrete.serving.endpoints import endpoints_of
+from tfdiscrete.serving.export import Export, export_model, export_saved_model
+from tfdiscrete.serving.formats import FormatReport
 from tfdiscrete.serving.rest import predict
 from tfdiscrete.serving.server import find_model, serve
+from tfdiscrete.serving.warm_up import replay_warm_up
 
-__all__ = ["export_saved_model", "find_model", "predict", "serve"]
+__all__ = [
+    "Export",
+    "FormatReport",
+    "endpoints_of",
+    "export_model",
+    "export_saved_model",
+    "find_model",
+    "predict",
+    "replay_warm_up",
+    "serve",
+]

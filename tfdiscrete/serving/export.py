@@ -1,4 +1,9 @@
-"""SavedModels in TF Serving's layout, `BASE/VERSION/`, that load without this package.
+"""SavedModels in TF Serving's layout, `BASE/VERSION/`, that load without this package, and the same as ONNX and LiteRT.
+
+    BASE/VERSION/saved_model.pb  variables/  assets.extra/     "saved_model"
+    BASE/VERSION/onnx/SIGNATURE.onnx                           "onnx"
+    BASE/VERSION/litert/model.tflite                           "litert"
+    BASE/VERSION/MODEL.md                                      the model's card
 
 Signatures, each with a dynamic batch and deterministic for its inputs, are the model's own; those of `DiscreteVAE`:
 
@@ -7,32 +12,128 @@ Signatures, each with a dynamic batch and deterministic for its inputs, are the 
     sample                      seed int32 [2], n int32 []    -> samples [n, *data]
 """
 
+import contextlib
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
-from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.models import LatentVariableModel
+from tfdiscrete.errors import InputError, check_count, check_name
+from tfdiscrete.serving import card
+from tfdiscrete.serving.endpoints import endpoints_of
+from tfdiscrete.serving.formats import Format, FormatReport, SavedModel, measure
+from tfdiscrete.serving.litert_format import LiteRT
+from tfdiscrete.serving.onnx_format import Onnx
+from tfdiscrete.serving.saved_model import DEFAULT, check_portable, read_signatures
+from tfdiscrete.serving.warm_up import write_warm_up
+
+FORMATS: dict[str, Format] = {each.name: each for each in (SavedModel(), Onnx(), LiteRT())}
+_PROBES = 3
 
 
-def export_saved_model(model: LatentVariableModel, base: str | os.PathLike, *, version: int | None = None) -> Path:
-    """Writes a SavedModel with the signatures that `model.endpoints()` gives.
+class Export(NamedTuple):
+    """What `export_model` wrote."""
 
-    It is written beside its place and renamed, so that a server that watches `base` never sees half a model.
+    path: Path
+    """`base/version`."""
+    formats: tuple[FormatReport, ...]
+    """What each format weighs, and how it starts."""
+    warm_up: bool
+    """Whether the SavedModel has warm-up requests for TF Serving."""
+
+
+def export_model(
+    model: keras.layers.Layer,
+    base: str | os.PathLike,
+    *,
+    formats: Sequence[str] = ("saved_model",),
+    signatures: Sequence[str] | None = None,
+    version: int | None = None,
+    about: str = "",
+) -> Export:
+    """Writes a model in some formats, opens each of them, and compares their answers.
+
+    It is written beside its place and renamed, so that a server that watches `base` never sees half a model. Such a
+    server needs the SavedModel among the formats.
+
+    Example:
+
+        exported = export_model(vae, "models/digits", formats=("saved_model", "onnx", "litert"))
+        exported.path                                   # models/digits/1
+        [(each.name, each.num_bytes, each.load_seconds) for each in exported.formats]
 
     Args:
-        model: built.
+        model: a `LatentVariableModel`, a layer, or a Keras model made with such layers, built: `endpoints_of` says
+            which signatures each has.
+        base: the folder of all versions, made if it is not there.
+        formats: "saved_model", "onnx" and "litert".
+        signatures: what goes into ONNX and LiteRT; by default all that draw nothing. The SavedModel has all.
+        version: by default one more than the highest that is there.
+        about: Markdown on the model's data, settings and figures, for its card.
+
+    Returns:
+        The folder, and a report of each format.
+
+    Raises:
+        InputError: if that version exists, for an unknown format or signature, a format whose packages are missing,
+            and a signature that a format cannot have: one that draws, or has an operator that it lacks.
+    """
+    if isinstance(formats, str) or not formats:
+        raise InputError(f"formats must be some of {', '.join(FORMATS)}. Received: formats={formats!r}.")
+    chosen = [FORMATS[check_name("format", name, FORMATS)] for name in dict.fromkeys(formats)]
+    for each in chosen:
+        each.require()
+    has_saved_model = "saved_model" in formats
+    with _new_version(base, version) as (partial, target), tempfile.TemporaryDirectory() as elsewhere:
+        saved_model = partial if has_saved_model else Path(elsewhere)
+        warm_up = _write_saved_model(model, saved_model, Path(base).name) and has_saved_model
+        reports = _write_formats(chosen, saved_model, partial, signatures)
+        known = read_signatures(saved_model)
+        text = card.write_card(Path(base).name, model, known, formats=reports, warm_up=warm_up, about=about)
+        (partial / card.FILE_NAME).write_text(text)
+    moved = [each._replace(path=target / each.path.relative_to(partial)) for each in reports]
+    return Export(target, tuple(moved), warm_up)
+
+
+def export_saved_model(
+    model: keras.layers.Layer, base: str | os.PathLike, *, version: int | None = None, about: str = ""
+) -> Path:
+    """Writes a SavedModel alone, with its card, and measures nothing: a shorter `export_model`.
+
+    Example:
+
+        layer = tfdiscrete.layers.VectorQuantizer(512)
+        layer(vectors)                                  # [B, D]
+        export_saved_model(layer, "models/quantizer")   # signatures encode and decode
+
+    Args:
+        model: as for `export_model`.
         base: the folder of all versions, made if it is not there.
         version: by default one more than the highest that is there.
+        about: Markdown on the model's data, settings and figures, for its card.
 
     Returns:
         `base/version`.
 
     Raises:
-        InputError: if that version exists.
+        InputError: if that version exists, or for a model that cannot be exported.
     """
+    name = Path(base).name
+    with _new_version(base, version) as (partial, target):
+        warm_up = _write_saved_model(model, partial, name)
+        text = card.write_card(name, model, read_signatures(partial), warm_up=warm_up, about=about)
+        (partial / card.FILE_NAME).write_text(text)
+    return target
+
+
+@contextlib.contextmanager
+def _new_version(base: str | os.PathLike, version: int | None) -> Iterator[tuple[Path, Path]]:
+    """A folder to write to, which becomes `base/version`; it is removed if anything fails."""
     base = Path(base)
     if version is None:
         version = 1 + max((int(entry.name) for entry in _entries(base) if entry.name.isdigit()), default=0)
@@ -42,18 +143,48 @@ def export_saved_model(model: LatentVariableModel, base: str | os.PathLike, *, v
     base.mkdir(parents=True, exist_ok=True)
     partial = base / f".{version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    _archive(model).write_out(str(partial), verbose=False)
-    os.replace(partial, target)
-    return target
+    partial.mkdir()
+    try:
+        yield partial, target
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _archive(model: LatentVariableModel) -> keras.export.ExportArchive:
+def _write_saved_model(model, folder: Path, name: str) -> bool:
+    """Returns whether there are warm-up requests."""
+    _archive(model).write_out(str(folder), verbose=False)
+    check_portable(folder)
+    return write_warm_up(folder, name)
+
+
+def _archive(model) -> keras.export.ExportArchive:
+    # Without `track`, which would save all weights twice.
     archive = keras.export.ExportArchive()
     # The first endpoint also becomes `serving_default`.
-    for name, endpoint in model.endpoints().items():
+    for name, endpoint in endpoints_of(model).items():
         archive.add_endpoint(name, endpoint.function, endpoint.inputs)
     return archive
+
+
+def _write_formats(chosen: Sequence[Format], saved_model: Path, version: Path, asked) -> list[FormatReport]:
+    signatures = {name: each for name, each in read_signatures(saved_model).items() if name != DEFAULT}
+    for name in asked or ():
+        check_name("signature", name, signatures)
+    rng = np.random.default_rng(0)
+    probes = {name: each.example(_PROBES, rng) for name, each in signatures.items()}
+    original, expected = measure(SavedModel(), saved_model, probes, None)
+    reports = []
+    for each in chosen:
+        if each.name == original.name:
+            reports.append(original)
+            continue
+        names = each.choose(signatures, asked)
+        folder = each.folder(version)
+        each.write(saved_model, folder, names)
+        reports.append(measure(each, folder, {name: probes[name] for name in names}, expected)[0])
+    return reports
