@@ -108,7 +108,7 @@ def test_a_run_is_trained_evaluated_sampled_and_exported(tmp_path, capsys):
 def test_help_does_not_wait_for_tensorflow():
     code = (
         "import sys; sys.argv[0] = 'tfdiscrete'; from tfdiscrete import cli;"
-        "cli._parser([]); print('tensorflow' in sys.modules)"
+        "cli.make_parser([]); print('tensorflow' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"

@@ -29,10 +29,10 @@ def test_there_are_six_python_blocks_of_which_five_print():
 
 def test_every_command_shown_exists():
     commands = re.findall(r"^(?:\S*bin/)?tfdiscrete ([\w-]+)(.*)$", TEXT, re.MULTILINE)
-    assert {name for name, _ in commands} == set(cli._COMMANDS)
+    assert {name for name, _ in commands} == set(cli.COMMANDS)
     for name, rest in commands:
         arguments = rest.split("#")[0].split()
-        cli._parser([name, *arguments]).parse_args([name, *arguments])
+        cli.make_parser([name, *arguments]).parse_args([name, *arguments])
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -41,7 +41,7 @@ def test_a_run_with_other_settings_does_not_get_into_the_table(tmp_path):
 def test_the_command_beside_a_row_gives_its_config(row):
     config = binarized_mnist.config_of(row)
     command = rows.command(config.to_json())
-    parsed = vars(cli._parser(["train"]).parse_args(command.split()[1:]))
+    parsed = vars(cli.make_parser(["train"]).parse_args(command.split()[1:]))
     given = {field.name: parsed[field.name] for field in dataclasses.fields(DiscreteVAERecipe) if field.name in parsed}
     assert DiscreteVAERecipe(**given) == config
 

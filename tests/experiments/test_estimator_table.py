@@ -50,7 +50,7 @@ def test_every_row_has_settings_of_a_registered_estimator_and_its_options():
 def test_every_published_figure_stands_beside_a_row():
     long = {
         (size, estimator)
-        for size, (estimator, _), epochs in estimator_table._names().values()
+        for size, (estimator, _), epochs, _ in estimator_table._names().values()
         if epochs == estimator_table.LONG_EPOCHS
     }
     assert {(size, name) for size, figures in estimator_table.PUBLISHED.items() for name in figures} <= long

@@ -11,6 +11,7 @@ from tfdiscrete.runs.folder import entries_of
 
 SMALL = {
     "discrete_vae": {"num_latents": 3, "num_categories": 4, "prior_epochs": 1},
+    "deep_discrete_vae": {"layers": "4,3", "family": "bernoulli", "estimator": "relax"},
     "semi_supervised_vae": {"num_labelled": 30, "estimator": "direct_arg_max"},
     "attributes": {"model": "semi_supervised_vae", "target": "attributes", "num_labelled": 64},
     "vector_quantized_vae": {"channels": 4, "networks": "conv", "quantizer": "residual", "prior_epochs": 1},
@@ -112,6 +113,9 @@ def test_a_run_keeps_its_model(finished):
     ("settings", "message"),
     [
         ({"model": "vq_vae"}, "unknown model 'vq_vae'"),
+        ({"model": "deep_discrete_vae", "layers": "4,x"}, 'such as "40,20". Received: layers='),
+        ({"model": "deep_discrete_vae", "layers": "4,0"}, 'such as "40,20". Received: layers='),
+        ({"model": "deep_discrete_vae", "family": "gaussian"}, "must be of variables with categories"),
         ({"model": "vector_quantized_vae", "prior_epochs": -1}, "prior_epochs must be an integer of at least 0"),
         ({"model": "vector_quantized_vae", "quantizer": "vectors"}, "Did you mean 'vector'"),
         (

@@ -1,8 +1,10 @@
-"""Discrete test bounds of a categorical VAE on statically binarized MNIST for all gradient estimators, at equal steps.
+"""Discrete test bounds of a categorical VAE on binarized MNIST for all gradient estimators, at equal steps.
 
 Networks 784-300-(N x K) and back, batch 100, Adam at 1e-3, analytic KL; relaxations and direct arg max have the
 published schedule, max(0.1, exp(-1e-5 step)), of their temperature or epsilon. What differs is the estimator alone.
-Rows are `NxK-ESTIMATOR`, of `EPOCHS` epochs, and `NxK-ESTIMATOR-LONG_EPOCHS`.
+Rows are `NxK-ESTIMATOR`, of `EPOCHS` epochs, `NxK-ESTIMATOR-LONG_EPOCHS`, and `NxK-ESTIMATOR-mnist`, of `EPOCHS`
+epochs on MNIST thresholded at 0.5: the public code behind the published figures of direct arg max has that data, whose
+bits are easier to predict.
 
 Costs are tens of nats apart, so that with epsilon near 1 direct arg max takes the best of all codes whatever the noise;
 `direct_arg_max-8` has epsilon 0.1 from the start, and takes the mean of both signs and of eight perturbations for each
@@ -93,25 +95,31 @@ LONG = {
 """The long rows: those with a published figure, the best of the short ones, and of small spaces the exact gradient."""
 
 
-def _names() -> dict[str, tuple[str, tuple[str, str], int]]:
-    """Row name to size, estimator with options, and epochs."""
+THRESHOLDED = ("direct_arg_max-8", "straight_through_gumbel_softmax")
+"""The rows on thresholded MNIST, 20x10."""
+
+
+def _names() -> dict[str, tuple[str, tuple[str, str], int, str]]:
+    """Row name to size, estimator with options, epochs and data set."""
     rows = {}
     for size in ("20x10", "20x2"):
         for name, estimator in ESTIMATORS.items():
             if name != "enumeration":
-                rows[f"{size}-{name}"] = (size, estimator, EPOCHS)
+                rows[f"{size}-{name}"] = (size, estimator, EPOCHS, "binarized_mnist")
     for size, names in LONG.items():
         for name in names:
-            rows[f"{size}-{name}-{LONG_EPOCHS}"] = (size, ESTIMATORS[name], LONG_EPOCHS)
+            rows[f"{size}-{name}-{LONG_EPOCHS}"] = (size, ESTIMATORS[name], LONG_EPOCHS, "binarized_mnist")
+    for name in THRESHOLDED:
+        rows[f"20x10-{name}-mnist"] = ("20x10", ESTIMATORS[name], EPOCHS, "mnist")
     return rows
 
 
 def config_of(row: str) -> DiscreteVAERecipe:
     """The settings of one row of the table."""
-    size, (estimator, options), epochs = _names()[row]
+    size, (estimator, options), epochs, dataset = _names()[row]
     latents, categories = map(int, size.split("x"))
     return DiscreteVAERecipe(
-        dataset="binarized_mnist",
+        dataset=dataset,
         encoder="mlp",
         estimator=estimator,
         estimator_options=options,
@@ -155,19 +163,21 @@ def run(
 def table(rows: list[dict]) -> str:
     """The results as Markdown, one table for each size and number of epochs, the best bound first."""
     lines = [
-        "# Gradient estimators on statically binarized MNIST",
+        "# Gradient estimators on binarized MNIST",
         "",
         "Made by `tfdiscrete experiment estimators`. Networks 784-300-(N x K) and back, batch 100, Adam at 1e-3, equal",
         "steps; test split, nats, lower is better: the discrete bound (100 hard samples) and IWAE-100 bound -log p(x).",
-        "Published figures are after 300 epochs, those of direct arg max with one perturbation and their schedule.",
+        "Published figures are after 300 epochs, those of direct arg max with one perturbation and their schedule; the",
+        "public code behind them has MNIST thresholded at 0.5, whose bounds are in a table of their own.",
         "Each row's command, seed and versions stand in `estimators.json`.",
     ]
-    groups: dict[tuple[str, int], list[dict]] = {}
+    groups: dict[tuple[str, int, str], list[dict]] = {}
     for row in rows:
         size = f"{row['config']['num_latents']}x{row['config']['num_categories']}"
-        groups.setdefault((size, row["config"]["epochs"]), []).append(row)
-    for (size, epochs), group in groups.items():
-        lines += ["", f"## {size} latents, {epochs} epochs", ""]
+        groups.setdefault((size, row["config"]["epochs"], row["config"]["dataset"]), []).append(row)
+    for (size, epochs, dataset), group in groups.items():
+        data = ", thresholded MNIST" if dataset == "mnist" else ""
+        lines += ["", f"## {size} latents, {epochs} epochs{data}", ""]
         lines += ["| estimator | discrete bound | IWAE-100 | rate | active | steps/s | published |", "|---" * 7 + "|"]
         for row in sorted(group, key=lambda row: -row["metrics"]["discrete_elbo"]):
             lines.append(_line(row, size))
@@ -176,7 +186,7 @@ def table(rows: list[dict]) -> str:
 
 def _line(row: dict, size: str) -> str:
     m = row["metrics"]
-    name = row["row"].removeprefix(f"{size}-").removesuffix(f"-{LONG_EPOCHS}")
+    name = row["row"].removeprefix(f"{size}-").removesuffix(f"-{LONG_EPOCHS}").removesuffix("-mnist")
     published = PUBLISHED[size].get(row["config"]["estimator"], "")
     return (
         f"| {name} | {-m['discrete_elbo']:.2f} | {-m['iwae_100']:.2f} ± {m['iwae_100_stderr']:.2f} | {m['rate']:.2f} | "

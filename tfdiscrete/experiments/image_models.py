@@ -37,11 +37,11 @@ _COUNTS = {
     "dataset": "mnist",
     "family": "truncated_counts",
     "num_latents": 50,
-    "epochs": 100,
+    "epochs": 50,
     "learning_rate_decay": "cosine",
     "anneal_rate": 5e-5,
 }
-_LINEAR = {"dataset": "mnist", "encoder": "linear", "epochs": 300}
+_LINEAR = {"dataset": "mnist", "encoder": "linear", "epochs": 100, "anneal_rate": 5e-5}
 _CATEGORIES = {"dataset": "binarized_mnist", "epochs": 300, "learning_rate_decay": "cosine"}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 15}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 8}

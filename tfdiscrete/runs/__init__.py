@@ -2,12 +2,19 @@
 
 from tfdiscrete.runs.evaluate import evaluate
 from tfdiscrete.runs.folder import RunFolder
-from tfdiscrete.runs.recipes import DiscreteVAERecipe, Recipe, SemiSupervisedVAERecipe, VectorQuantizedVAERecipe
+from tfdiscrete.runs.recipes import (
+    DeepDiscreteVAERecipe,
+    DiscreteVAERecipe,
+    Recipe,
+    SemiSupervisedVAERecipe,
+    VectorQuantizedVAERecipe,
+)
 from tfdiscrete.runs.report import metrics_table, next_steps
 from tfdiscrete.runs.train import Interrupted, train
 from tfdiscrete.runs.use import export, sample
 
 __all__ = [
+    "DeepDiscreteVAERecipe",
     "DiscreteVAERecipe",
     "Interrupted",
     "Recipe",

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.runs.recipes.base import Recipe
+from tfdiscrete.runs.recipes.deep_discrete_vae import DeepDiscreteVAERecipe
 from tfdiscrete.runs.recipes.discrete_vae import DiscreteVAERecipe
 from tfdiscrete.runs.recipes.semi_supervised_vae import SemiSupervisedVAERecipe
 from tfdiscrete.runs.recipes.vector_quantized_vae import VectorQuantizedVAERecipe
 
 REGISTRY: dict[str, type[Recipe]] = {
-    recipe.model: recipe for recipe in (DiscreteVAERecipe, SemiSupervisedVAERecipe, VectorQuantizedVAERecipe)
+    recipe.model: recipe
+    for recipe in (DiscreteVAERecipe, DeepDiscreteVAERecipe, SemiSupervisedVAERecipe, VectorQuantizedVAERecipe)
 }
 
 

@@ -16,7 +16,7 @@ import keras
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from tfdiscrete.errors import InputError, check_count, check_name, check_positive, check_seed
+from tfdiscrete.errors import InputError, check_count, check_name, check_non_negative, check_positive, check_seed
 from tfdiscrete.models import CodePrior, LatentVariableModel
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.priors import Autoregressive
@@ -76,6 +76,9 @@ class Recipe(abc.ABC):
     batch_size: int = setting(100, "examples in a step")
     learning_rate: float = setting(1e-3, "Adam's")
     learning_rate_decay: str = setting("none", "cosine: to a hundredth, over all epochs", ("none", "cosine"))
+    weight_decay: float = setting(
+        0.0, "AdamW's, of all weights, in units of the learning rate; 0: none", check=check_non_negative
+    )
     seed: int = setting(0, "of the weights, the order and the noise", check=lambda name, value: check_seed(value))
 
     def __post_init__(self):
@@ -146,7 +149,7 @@ class Recipe(abc.ABC):
         rate = self.learning_rate
         if self.learning_rate_decay == "cosine":
             rate = keras.optimizers.schedules.CosineDecay(rate, num_steps, alpha=0.01)
-        model.compile(keras.optimizers.Adam(rate))
+        model.compile(keras.optimizers.Adam(rate, weight_decay=self.weight_decay or None))
         model.optimizer.build(model.trainable_variables)
 
     def _fit_prior(self, prior: Autoregressive, train, valid, epochs: int, console: Console) -> None:

@@ -1,0 +1,83 @@
+"""`tfdiscrete train`."""
+
+import argparse
+import dataclasses
+
+from tfdiscrete.cli.figures import print_figures
+from tfdiscrete.cli.parser import Parser, add_command, import_tensorflow_quietly
+from tfdiscrete.errors import InputError, check_name
+
+_EPILOG = """\
+The run's folder gets config.json, metrics.json, pictures, TensorBoard logs, model.keras and saved_model/1/. Ctrl-C is
+safe: the same command with --resume goes on after the last whole epoch.
+
+  tfdiscrete train --dataset binarized_mnist --epochs 300 --out runs/mnist
+  tfdiscrete train --out runs/mnist --resume
+  tfdiscrete train --estimator score_function --num-latents 8 --num-categories 4
+  tfdiscrete train --model semi_supervised_vae --num-labelled 50
+  tfdiscrete train --model vector_quantized_vae --help
+
+Data other than `digits` is looked for in the folder that TFDISCRETE_DATA names, then in ~/.keras/datasets, then
+downloaded."""
+
+
+def add(commands) -> argparse.ArgumentParser:
+    """Describes the command."""
+    parser = add_command(commands, "train", run, "Train a model and write its run folder.", _EPILOG)
+    group = parser.add_argument_group("run")
+    group.add_argument("--out", help="the run's folder (default runs/DATASET-NNNN, the first free number)")
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out; without a decaying learning rate, --epochs may grow",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Describes a model's settings; only for a command line that is about them, since it imports TensorFlow."""
+    import_tensorflow_quietly()
+    from tfdiscrete.runs import RunFolder
+    from tfdiscrete.runs.recipes import REGISTRY
+
+    chooser = Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    chooser.add_argument("--model")
+    chooser.add_argument("--out")
+    chooser.add_argument("--resume", action="store_true")
+    chosen = chooser.parse_known_args(arguments)[0]
+    if chosen.model is None and chosen.resume and chosen.out and RunFolder(chosen.out).is_run:
+        chosen.model = RunFolder(chosen.out).read_recipe().model
+    model = check_name("model", chosen.model or "discrete_vae", REGISTRY)
+    models = "; ".join(f"{name}, {recipe.summary}" for name, recipe in REGISTRY.items())
+    parser.add_argument(
+        "--model",
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help=f"which model, whose settings are shown below: {models} (default discrete_vae)",
+    )
+    settings = parser.add_argument_group(f"settings of {model}")
+    for option in dataclasses.fields(REGISTRY[model]):
+        choices = option.metadata["choices"]
+        settings.add_argument(
+            "--" + option.name.replace("_", "-"),
+            type=type(option.default),
+            default=argparse.SUPPRESS,
+            metavar="NAME" if choices else "TEXT" if isinstance(option.default, str) else "NUMBER",
+            help=f"{option.metadata['help']}{': ' + ', '.join(choices) if choices else ''} "
+            f"(default {'none' if option.default == '' else option.default})",
+        )
+
+
+def run(parsed) -> None:
+    """Runs it."""
+    from tfdiscrete import runs
+
+    own = ("command", "options", "out", "resume", "overwrite")
+    settings = {name: value for name, value in vars(parsed).items() if name not in own}
+    if parsed.resume and parsed.overwrite:
+        raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
+    folder = runs.train(settings, parsed.out, resume=parsed.resume, overwrite=parsed.overwrite)
+    recipe = folder.read_recipe()
+    print_figures(recipe, folder.read_metrics(), f"{recipe.dataset}, test split")
+    print(runs.next_steps(folder))
