@@ -24,7 +24,7 @@ def run(parsed) -> None:
     """Runs it."""
     from tfdiscrete import runs
 
-    path = runs.export(parsed.run, parsed.directory)
+    path = runs.export(parsed.run, parsed.directory).path
     print(
         f"wrote {path}\nlook at it: saved_model_cli show --dir {path} --all\nserve it:   tfdiscrete serve {path.parent}"
     )
