@@ -153,5 +153,5 @@ def _write_results(
     for name, figure in recipe.draw(model, dataset.test).items():
         save_figure(figure, folder.picture(name))
     metrics = {**recipe.evaluate(model, dataset.test), "split": "test", "epochs": recipe.epochs, **timing}
-    export_saved_model(model, folder.saved_model, about=about_run(folder, metrics))
+    export_saved_model(model, folder.saved_model, name=folder.path.resolve().name, about=about_run(folder, metrics))
     folder.write_metrics(metrics)

@@ -62,10 +62,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _what_it_is(model) -> str:
-    first = (inspect.getdoc(type(model)) or "").split("\n\n")[0].replace("\n", " ")
-    ours = type(model).__module__.startswith("tfdiscrete")
-    kind = f"`{type(model).__name__}` of {'tfdiscrete' if ours else type(model).__module__.split('.')[0]}"
-    text = f"A {kind}, {sum(int(np.prod(weight.shape)) for weight in model.weights):,} weights. {first if ours else ''}"
+    package = type(model).__module__.split(".")[0]
+    text = (
+        f"`{type(model).__name__}` of {package}, {sum(int(np.prod(each.shape)) for each in model.weights):,} weights."
+    )
+    if package == "tfdiscrete":
+        text += f" {(inspect.getmodule(type(model)).__doc__ or ' ').splitlines()[0]}"
     if isinstance(model, LatentVariableModel):
         rows = [(part, _kind(getattr(model, part, None))) for part in model.parts]
         return f"{text}\n\n{table(('part', 'what'), rows)}"
@@ -105,15 +107,15 @@ def _formats(formats: Sequence[FormatReport]) -> str:
             each.name,
             ", ".join(f"`{name}`" for name in each.signatures),
             f"{each.num_bytes:,}",
-            f"{each.load_seconds:.2f}",
+            f"{1000 * each.load_seconds:.1f}",
             "-" if each.difference is None else f"{each.difference:.1e}",
         )
         for each in formats
     ]
-    header = ("format", "signatures", "bytes", "seconds to load", "differs by")
+    header = ("format", "signatures", "bytes", "ms to load", "differs by")
     return (
-        f"\n## Formats\n\n{table(header, rows)}\nSeconds to open it and get the first answer of each signature, on the "
-        "machine that exported it; the largest absolute difference of its answers to random inputs from those of the "
+        f"\n## Formats\n\n{table(header, rows)}\nMilliseconds to open it and get the first answer of each signature, on "
+        "the machine that exported it; the largest absolute difference of its answers to random inputs from those of the "
         "SavedModel. ONNX and LiteRT have the signatures that draw nothing."
     )
 

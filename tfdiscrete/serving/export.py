@@ -89,19 +89,20 @@ def export_model(
     for each in chosen:
         each.require()
     has_saved_model = "saved_model" in formats
+    name = Path(base).resolve().name
     with _new_version(base, version) as (partial, target), tempfile.TemporaryDirectory() as elsewhere:
         saved_model = partial if has_saved_model else Path(elsewhere)
-        warm_up = _write_saved_model(model, saved_model, Path(base).name) and has_saved_model
+        warm_up = _write_saved_model(model, saved_model, name) and has_saved_model
         reports = _write_formats(chosen, saved_model, partial, signatures)
         known = read_signatures(saved_model)
-        text = card.write_card(Path(base).name, model, known, formats=reports, warm_up=warm_up, about=about)
+        text = card.write_card(name, model, known, formats=reports, warm_up=warm_up, about=about)
         (partial / card.FILE_NAME).write_text(text)
     moved = [each._replace(path=target / each.path.relative_to(partial)) for each in reports]
     return Export(target, tuple(moved), warm_up)
 
 
 def export_saved_model(
-    model: keras.layers.Layer, base: str | os.PathLike, *, version: int | None = None, about: str = ""
+    model: keras.layers.Layer, base: str | os.PathLike, *, version: int | None = None, name: str = "", about: str = ""
 ) -> Path:
     """Writes a SavedModel alone, with its card, and measures nothing: a shorter `export_model`.
 
@@ -115,6 +116,7 @@ def export_saved_model(
         model: as for `export_model`.
         base: the folder of all versions, made if it is not there.
         version: by default one more than the highest that is there.
+        name: of the model in its card and in warm-up requests; by default that of `base`.
         about: Markdown on the model's data, settings and figures, for its card.
 
     Returns:
@@ -123,7 +125,7 @@ def export_saved_model(
     Raises:
         InputError: if that version exists, or for a model that cannot be exported.
     """
-    name = Path(base).name
+    name = name or Path(base).resolve().name
     with _new_version(base, version) as (partial, target):
         warm_up = _write_saved_model(model, partial, name)
         text = card.write_card(name, model, read_signatures(partial), warm_up=warm_up, about=about)
