@@ -21,8 +21,13 @@ def test_samples_of_a_run_go_into_its_folder_by_default(finished):
 
 
 def test_an_export_gives_the_runs_numbers(finished, tmp_path):
-    path = runs.export(finished.path, tmp_path / "models")
+    exported = runs.export(finished.path, tmp_path / "models")
+    path = exported.path
     assert path == tmp_path / "models" / "1"
+    assert [report.name for report in exported.formats] == ["saved_model"]
+    card = (path / "MODEL.md").read_text()
+    assert f"tfdiscrete export {finished.path} {tmp_path / 'models'} --formats saved_model\n" in card
+    assert "a bound on log p(x)" in card
     x = np.random.default_rng(0).integers(0, 2, (4, 8, 8)).astype(np.float32)
     ours = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.constant(x))["probabilities"]
     theirs = finished.load_model().predict(x, verbose=0)["probabilities"]

@@ -1,5 +1,6 @@
 """Exports, loaded as a stranger would: in a fresh process that never imports this package."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,16 @@ def test_the_command_line_tool_of_tensorflow_runs_it(model, folder, x, tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "index.npy"), model.predict(x, verbose=0)["index"])
 
 
+@pytest.mark.slow
+def test_the_command_line_tool_of_tensorflow_shows_it(folder):
+    tool = Path(sys.executable).parent / "saved_model_cli"
+    ran = subprocess.run([tool, "show", "--dir", folder, "--all"], check=True, capture_output=True, text=True)
+    for name in ("serving_default", "encode", "decode", "sample"):
+        assert f"signature_def['{name}']" in ran.stdout
+    assert ran.stdout.count("Method name is: tensorflow/serving/predict") == 4
+    assert re.search(r"inputs\['seed'\] tensor_info:\s+dtype: DT_INT32\s+shape: \(2\)", ran.stdout)
+
+
 def test_versions_count_up_and_none_is_replaced(model, tmp_path):
     assert export_saved_model(model, tmp_path).name == "1"
     assert export_saved_model(model, tmp_path).name == "2"
@@ -88,7 +99,7 @@ def test_versions_count_up_and_none_is_replaced(model, tmp_path):
 def test_an_export_that_fails_half_way_leaves_no_version(model, tmp_path, monkeypatch):
     class FullDisk:
         def write_out(self, path, verbose):
-            Path(path).mkdir()
+            assert Path(path).is_dir()
             (Path(path) / "saved_model.pb").write_bytes(b"half")
             raise OSError("disk full")
 
@@ -96,6 +107,6 @@ def test_an_export_that_fails_half_way_leaves_no_version(model, tmp_path, monkey
         patched.setattr("tfdiscrete.serving.export._archive", lambda model: FullDisk())
         with pytest.raises(OSError, match="disk full"):
             export_saved_model(model, tmp_path)
-    assert [path for path in tmp_path.iterdir() if path.name.isdigit()] == []
+    assert list(tmp_path.iterdir()) == []
     assert tf.saved_model.contains_saved_model(str(export_saved_model(model, tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["1"]

@@ -114,9 +114,9 @@ def _formats(formats: Sequence[FormatReport]) -> str:
     ]
     header = ("format", "signatures", "bytes", "ms to load", "differs by")
     return (
-        f"\n## Formats\n\n{table(header, rows)}\nMilliseconds to open it and get the first answer of each signature, on "
-        "the machine that exported it; the largest absolute difference of its answers to random inputs from those of the "
-        "SavedModel. ONNX and LiteRT have the signatures that draw nothing."
+        f"\n## Formats\n\n{table(header, rows)}\nMilliseconds to open it and get the first answer of each signature, "
+        "on the machine that exported it; the largest absolute difference of its answers to random inputs from those "
+        "of the SavedModel. ONNX and LiteRT have the signatures that draw nothing."
     )
 
 

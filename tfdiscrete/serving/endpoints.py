@@ -14,7 +14,7 @@ from tfdiscrete.errors import InputError
 from tfdiscrete.layers.quantizer import Quantizer
 from tfdiscrete.models import Endpoint, LatentVariableModel
 
-_UNNAMED = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+_UNNAMED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 def endpoints_of(model: keras.layers.Layer) -> dict[str, Endpoint]:
@@ -74,10 +74,8 @@ def _call_endpoint(model, structure, specs) -> dict[str, Endpoint]:
 def _inputs(model):
     """The structure of what the model is called on, and a named spec of each of its tensors."""
     if getattr(model, "inputs", None):
-        structure = model.input
+        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         names = [tensor.name for tensor in model.inputs]
-        if isinstance(structure, dict):
-            names = sorted(structure)
         shapes = [(tuple(tensor.shape), tensor.dtype) for tensor in model.inputs]
     else:
         shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
