@@ -16,6 +16,7 @@ from tfdiscrete import InputError
 from tfdiscrete.layers import VectorQuantizer
 from tfdiscrete.serving import export_model
 from tfdiscrete.serving.export import FORMATS
+from tfdiscrete.serving.formats import Format, measure
 
 CONVERTERS = ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert")
 needs_converters = pytest.mark.skipif(
@@ -228,3 +229,22 @@ def test_the_page_on_export_runs_and_prints_what_it_shows(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == output
     assert (tmp_path / "models" / "quantizer" / "1" / "MODEL.md").is_file()
+
+
+def test_the_difference_is_the_largest_of_any_output(tmp_path):
+    class Fake(Format):
+        name = title = "fake"
+
+        def write(self, saved_model, folder, names):
+            (folder / "file").write_bytes(b"12345")
+
+        def open(self, folder):
+            return lambda name, inputs: {"y": inputs["x"] + [0.0, 0.25], "index": np.array([3], "int32"), "none": []}
+
+    Fake().write(tmp_path, tmp_path, ["a"])
+    expected = {"a": {"y": np.array([1.0, 1.0]), "index": np.array([1], "int32"), "none": np.zeros(0)}}
+    report, answers = measure(Fake(), tmp_path, {"a": {"x": np.ones(2)}}, expected)
+    assert (report.num_bytes, report.difference, report.signatures) == (5, 2.0, ("a",))
+    expected["a"]["index"] = np.array([3], "int32")
+    assert measure(Fake(), tmp_path, {"a": {"x": np.ones(2)}}, expected)[0].difference == 0.25
+    np.testing.assert_array_equal(answers["a"]["y"], [1.0, 1.25])
