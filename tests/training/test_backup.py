@@ -1,9 +1,13 @@
+import os
+import re
+import signal
+
 import keras
 import numpy as np
 import pytest
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.training import EpochBackup, restore_backup
+from tfdiscrete.training import EpochBackup, NonFiniteLoss, ShuffledBatches, restore_backup
 
 
 def make_model():
@@ -26,8 +30,8 @@ def test_training_continues_bit_exactly(tmp_path):
     fit(make_model(), tmp_path / "cut", 3)
     resumed = make_model()
     done = restore_backup(resumed, tmp_path / "cut")
-    assert done == 3
-    fit(resumed, tmp_path / "cut", 5, initial_epoch=done)
+    assert done == (3, 0)
+    fit(resumed, tmp_path / "cut", 5, initial_epoch=done.epochs)
     for ours, theirs in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
     np.testing.assert_array_equal(resumed.layers[0].kernel.numpy(), whole.layers[0].kernel.numpy())
@@ -35,30 +39,42 @@ def test_training_continues_bit_exactly(tmp_path):
 
 def test_two_backups_are_kept_and_no_partial_file(tmp_path):
     fit(make_model(), tmp_path, 5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000004.weights.h5", "epoch-000005.weights.h5"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [re.sub(r"[0-9a-f]{16}", "DIGEST", name) for name in names] == [
+        "epoch-000004-DIGEST.weights.h5",
+        "epoch-000005-DIGEST.weights.h5",
+    ]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 100])
+def flip_a_bit(data):
+    """In the middle, where the weights are."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 100, flip_a_bit]
+)
 def test_a_damaged_backup_is_passed_over_for_the_one_before(tmp_path, damage, capsys):
     fit(make_model(), tmp_path, 4)
-    latest = tmp_path / "epoch-000004.weights.h5"
+    (latest,) = tmp_path.glob("epoch-000004-*")
     latest.write_bytes(damage(latest.read_bytes()))
-    assert restore_backup(make_model(), tmp_path) == 3
+    assert restore_backup(make_model(), tmp_path) == (3, 0)
     assert "passing over the backup" in capsys.readouterr().out
 
 
 def test_without_a_backup_training_starts_at_the_beginning(tmp_path):
-    assert restore_backup(make_model(), tmp_path / "none") == 0
+    assert restore_backup(make_model(), tmp_path / "none") == (0, 0)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_path):
     model = fit(make_model(), tmp_path, 2)
     backup = EpochBackup(tmp_path)
     backup.set_model(model)
-    with pytest.raises(InputError, match="the loss is nan in epoch 3"):
+    with pytest.raises(NonFiniteLoss, match="the loss is nan in epoch 3") as stop:
         backup.on_epoch_end(2, {"loss": float("nan")})
-    assert not (tmp_path / "epoch-000003.weights.h5").exists()
-    assert (tmp_path / "epoch-000002.weights.h5").exists()
+    assert stop.value.epoch == 2
+    assert restore_backup(model, tmp_path) == (2, 0)
 
 
 def test_backups_of_which_none_can_be_read_are_not_taken_for_none(tmp_path):
@@ -67,3 +83,46 @@ def test_backups_of_which_none_can_be_read_are_not_taken_for_none(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(InputError, match="none of the backups in .* can be read"):
         restore_backup(make_model(), tmp_path)
+
+
+class SignalAt(keras.callbacks.Callback):
+    """Sends the process a signal after so many batches of all epochs."""
+
+    def __init__(self, steps, number=signal.SIGTERM):
+        super().__init__()
+        self.steps, self.number = steps, number
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations.numpy() == self.steps:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("steps", [1, 4, 5, 7, 10])
+def test_a_signal_leaves_a_backup_that_continues_bit_exactly_within_the_epoch(steps, number, tmp_path):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+
+    def fit(model, *callbacks, skip=0, **epochs):
+        batches = ShuffledBatches(x, batch_size=4, seed=1)
+        pairs = batches.dataset.skip(skip).map(lambda part: (part, part[:, :1]))
+        model.fit(pairs, shuffle=False, verbose=0, callbacks=[batches, *callbacks], **epochs)
+        return model
+
+    whole = fit(make_model(), epochs=2)
+    backup = EpochBackup(tmp_path)
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_model(), SignalAt(steps, number), backup, epochs=2)
+    backup.release()
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    resumed = make_model()
+    done = restore_backup(resumed, tmp_path)
+    assert done == divmod(steps, 5)
+    if done.batches:
+        backup = EpochBackup(tmp_path, done=done)
+        fit(resumed, backup, skip=done.batches, initial_epoch=done.epochs, epochs=done.epochs + 1)
+        done = restore_backup(resumed, tmp_path)
+    assert done.batches == 0
+    fit(resumed, initial_epoch=done.epochs, epochs=2)
+    for ours, theirs in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

@@ -8,8 +8,8 @@ from tfdiscrete.cli.parser import Parser, add_command, import_tensorflow_quietly
 from tfdiscrete.errors import InputError, check_name
 
 _EPILOG = """\
-The run's folder gets config.json, metrics.json, pictures, TensorBoard logs, model.keras and saved_model/1/. Ctrl-C is
-safe: the same command with --resume goes on after the last whole epoch.
+The run's folder gets config.json, metrics.json, pictures, TensorBoard logs, model.keras and saved_model/1/. After
+Ctrl-C, SIGTERM, a crash or a full disk, the same command with --resume goes on from the last backup to the same bits.
 
   tfdiscrete train --dataset binarized_mnist --epochs 300 --out runs/mnist
   tfdiscrete train --out runs/mnist --resume

@@ -41,7 +41,14 @@ _COUNTS = {
     "learning_rate_decay": "cosine",
     "anneal_rate": 5e-5,
 }
-_LINEAR = {"dataset": "mnist", "encoder": "linear", "epochs": 100, "anneal_rate": 5e-5}
+_LINEAR = {
+    "dataset": "mnist",
+    "encoder": "linear",
+    "epochs": 100,
+    "learning_rate_decay": "cosine",
+    "anneal_rate": 5e-5,
+    "temperature_min": 0.25,
+}
 _CATEGORIES = {"dataset": "binarized_mnist", "epochs": 300, "learning_rate_decay": "cosine"}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 15}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 8}

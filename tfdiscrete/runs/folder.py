@@ -7,6 +7,8 @@ model.keras  saved_model/1/  and pictures: those of the model's recipe
 metrics.json           written last: a run without it is unfinished
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -14,6 +16,7 @@ import re
 import shlex
 import shutil
 import zipfile
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -80,6 +83,32 @@ class RunFolder:
     def resume_command(self) -> str:
         """The command line that continues this run."""
         return f"tfdiscrete train --out {shlex.quote(str(self.path))} --resume"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from writing here at the same time; makes the folder.
+
+        Raises:
+            InputError: if one does.
+        """
+        self._entries()  # refuses a file
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"another process is writing the run in {self.path}. Wait for it, or choose another folder with "
+                    "--out."
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+            yield
+        finally:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):  # what was refused leaves no empty folder
+                self.path.rmdir()
 
     def begin(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Makes the folder and writes the config.

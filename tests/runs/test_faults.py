@@ -1,0 +1,149 @@
+"""What a training run survives: signals, kills, a full disk, a second process, values that are not finite."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfdiscrete import runs
+from tfdiscrete.errors import InputError
+
+SMALL = {"epochs": 6, "num_latents": 3, "num_categories": 4, "estimator": "nvil", "seed": 5}
+
+
+def _train(settings, folder, accident, report):
+    """In a process of its own: trains, with an accident, and reports how it ended."""
+    with contextlib.suppress(ImportError):
+        import tfdiscrete.training.backup as backup
+    try:
+        accident(backup)
+        resume = runs.RunFolder(folder).is_run
+        runs.train(None if resume else settings, folder, resume=resume)
+        report.send("finished")
+    except BaseException as error:
+        report.send(f"{type(error).__name__}: {error}")
+
+
+def nothing(backup):
+    """No accident."""
+
+
+def attempt(folder, accident=nothing, settings=SMALL):
+    """How a training in a process of its own ended: "finished", an error, or None where it was killed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorflow", "tfdiscrete.runs"])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_train, args=(settings, folder, accident, sender))
+    process.start()
+    sender.close()
+    process.join()
+    with contextlib.suppress(EOFError):
+        return receiver.recv() if receiver.poll() else None
+
+
+def weights(folder):
+    return [weight.numpy() for weight in runs.RunFolder(folder).load_model().weights]
+
+
+class KillAfter:
+    """SIGKILL after so many seconds."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, backup):
+        threading.Timer(self.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+class KillWithinSave:
+    """SIGKILL when a backup is half written, or written and not renamed, or renamed and not followed up."""
+
+    def __init__(self, moment):
+        self.moment = moment
+
+    def __call__(self, backup):
+        replace = os.replace
+
+        def killed(source, target):
+            if "weights.h5" in str(target):
+                if self.moment == "half written":
+                    data = Path(source).read_bytes()
+                    Path(source).write_bytes(data[: len(data) // 2])
+                if self.moment == "renamed":
+                    replace(source, target)
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+
+        os.replace = killed
+
+
+class SmallDisk:
+    """No file may have more than so many bytes, as on a disk that is full."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __call__(self, backup):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without accidents."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert attempt(folder) == "finished"
+    return folder
+
+
+@pytest.mark.slow
+def test_twenty_kills_end_with_the_bits_of_an_undisturbed_run(whole, tmp_path):
+    rng = random.Random(0)
+    folder, killed = tmp_path / "run", 0
+    start = time.monotonic()
+    attempt(tmp_path / "timed")
+    seconds = time.monotonic() - start
+    within = ["half written", "written", "renamed"] * 3
+    while killed < 20:
+        # Most of a short run is its start and its end: a kill within a save lets it go on in between.
+        accident = KillWithinSave(within.pop()) if within and killed % 2 else KillAfter(rng.uniform(0.2, 0.8) * seconds)
+        ended = attempt(folder, accident)
+        assert ended in (None, "finished")
+        killed += 1
+        if ended == "finished":
+            break
+    assert killed >= 5
+    assert attempt(folder) == "finished"
+    for ours, theirs in zip(weights(folder), weights(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_error_and_the_run_goes_on_where_there_is_room(whole, tmp_path):
+    size = next((whole / "backup").iterdir()).stat().st_size
+    ended = attempt(tmp_path / "run", SmallDisk(size // 2))
+    assert ended.startswith("OSError")
+    assert attempt(tmp_path / "run") == "finished"
+    for ours, theirs in zip(weights(tmp_path / "run"), weights(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    folder = runs.RunFolder(tmp_path / "run")
+    with folder.locked(), pytest.raises(InputError, match="another process is writing the run in"):
+        runs.train(SMALL, folder.path)
+    assert not folder.path.exists()
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_batch_and_its_layer(tmp_path):
+    with pytest.raises(InputError, match=r"the loss is (nan|inf) in epoch 1.*It began in batch \d+ of epoch 1: "):
+        runs.train({**SMALL, "learning_rate": 1e30}, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("backup/*"))
