@@ -40,7 +40,7 @@ MODELS = {
     "label": label_problem.make_model,
     "attributes": lambda: label_problem.make_model((2, 3)),
 }
-QUICK = ("vae-categorical", "deep-bernoulli", "label")
+QUICK = ("vae-categorical", "label")
 
 
 def trained_quantizer(kind):
@@ -177,6 +177,7 @@ def test_only_the_signatures_asked_for_are_converted(vae, tmp_path):
     assert exported.warm_up is False
 
 
+@pytest.mark.slow
 @needs_converters
 def test_a_functional_model_is_converted_too(tmp_path):
     """The quantizer in it counts its codes in each call, which is no part of an answer."""
