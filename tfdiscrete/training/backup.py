@@ -12,7 +12,7 @@ import signal
 import threading
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -64,7 +64,7 @@ class EpochBackup(keras.callbacks.Callback):
         self.keep = keep
         self.done = done or Progress(0, 0)
         self._stop = False
-        self._handlers: dict[int, object] = {}
+        self._handlers: dict[int, Any] = {}
 
     def on_train_begin(self, logs=None):
         if threading.current_thread() is threading.main_thread():
