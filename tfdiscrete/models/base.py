@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfdiscrete import estimators
 from tfdiscrete.errors import InputError, check_seed
+from tfdiscrete.models.step_loop import StepLoop
 from tfdiscrete.ops import fold_in, step_seed
 from tfdiscrete.ops.counter import add_counter
 from tfdiscrete.ops.random import random_base
@@ -42,7 +43,7 @@ class Endpoint(NamedTuple):
     """Named; the batch is None."""
 
 
-class LatentVariableModel(keras.Model, abc.ABC):
+class LatentVariableModel(StepLoop, abc.ABC):
     """Base of the models: a subclass states `reported` and `parts`, and writes `terms`, `_unpack` and `endpoints`.
 
     Args:
@@ -89,17 +90,18 @@ class LatentVariableModel(keras.Model, abc.ABC):
 
         Args:
             optimizer: as in Keras; it trains the estimator's own variables too.
-            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`.
+            jit_compile: "auto" is XLA, and off under `run_eagerly`. Under a `tf.distribute` strategy XLA compiles what
+                each replica computes by itself, up to the gradients; "auto" does without where the replicas exchange
+                values before, as those of a learning codebook or batch normalization do.
             steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
-                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under a strategy or
-                `run_eagerly`.
+                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under `run_eagerly`.
             **kwargs: passed on.
         """
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise InputError(f"{type(self).__name__} brings its own loss and metrics: compile it without `{name}`.")
         self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
-        plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
+        plain = kwargs.get("run_eagerly", False)
         self._suits_steps = steps_per_execution == "auto" and not plain
         super().compile(
             optimizer=optimizer,
@@ -159,28 +161,77 @@ class LatentVariableModel(keras.Model, abc.ABC):
     def metrics(self):
         return [self.loss_tracker, *self.trackers.values()]
 
-    def train_step(self, data):
+    def train_step(self, data, size=None):
+        """One step on this replica's share of a batch.
+
+        Args:
+            data: the share, as `fit` is given it.
+            size: int64 `[]`, the examples of the whole batch; None where there are no other shares.
+        """
         batch = self._unpack(data)
         seed = step_seed(self.seed, self.counter.value)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            size = None
+        gradients, terms = self._differentiate(batch, seed, size)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self.counter.assign_add(1)
+        for estimator, estimate in terms.estimates:
+            estimator.update(estimate)
+        return self._report(terms)
+
+    def _differentiate(self, batch, seed, size) -> tuple[list, Terms]:
+        """The gradient of each trainable variable, summed over the replicas that of the whole batch, and the terms."""
+        if size is None or not self.jit_compile or self.run_eagerly:
+            return self._gradients(batch, seed, size)
+        used: list[estimators.Estimator] = []
+
+        def compiled(batch, seed, size):
+            gradients, terms = self._gradients(batch, seed, size)
+            used[:] = [estimator for estimator, _ in terms.estimates]
+            return gradients, terms._replace(estimates=[estimate for _, estimate in terms.estimates])
+
+        # A function of this replica alone: one for all would read the variables of whichever was traced first.
+        try:
+            gradients, terms = tf.function(compiled, jit_compile=True, autograph=False)(batch, seed, size)
+        except RuntimeError as error:
+            if "merge_call" not in str(error):
+                raise
+            if self._compile_choices["jit_compile"] != "auto":
+                raise InputError(
+                    f"the replicas of this {type(self).__name__} exchange values within their forward pass, which XLA "
+                    "cannot compile. Received: jit_compile=True; compile it with jit_compile='auto' or False."
+                ) from error
+            return self._gradients(batch, seed, size)
+        return gradients, terms._replace(estimates=list(zip(used, terms.estimates, strict=True)))
+
+    def _gradients(self, batch, seed, size) -> tuple[list, Terms]:
         theirs = [variable for estimator in self._estimators() for variable in estimator.trainable_variables]
         own = {id(variable) for variable in theirs}
         with tf.GradientTape(persistent=bool(own)) as tape:
             terms = self.terms(batch, seed=seed, training=True)
-            loss = sum([tf.reduce_mean(terms.loss), *self.losses]) / replicas
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(self._total(terms, size))
             auxiliary = sum(estimate.auxiliary for _, estimate in terms.estimates)
-            auxiliary = self.optimizer.scale_loss(auxiliary / replicas)
+            if size is not None:
+                auxiliary *= _fraction(terms.loss, size)
+            auxiliary = self.optimizer.scale_loss(auxiliary)
         variables = self.trainable_variables
         shared = [variable for variable in variables if id(variable) not in own]
         gradients = dict(zip(map(id, shared), tape.gradient(scaled, shared), strict=True))
         if own:
             gradients.update(zip(map(id, theirs), tape.gradient(auxiliary, theirs), strict=True))
-        self.optimizer.apply_gradients([(gradients[id(variable)], variable) for variable in variables])
-        self.counter.assign_add(1)
-        for estimator, estimate in terms.estimates:
-            estimator.update(estimate)
-        return self._report(terms)
+        return [gradients[id(variable)] for variable in variables], terms
+
+    def _total(self, terms: Terms, size) -> tf.Tensor:
+        """What this replica adds to the loss of the whole batch, `[]`."""
+        if size is None:
+            return sum([tf.reduce_mean(terms.loss), *self.losses])
+        # Those of the weights come last; the others are means over this replica's examples.
+        added, regularized = list(self.losses), []
+        while len(regularized) < sum(variable.regularizer is not None for variable in self.trainable_weights):
+            regularized.append(added.pop())
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        mean = tf.reduce_sum(terms.loss) / tf.cast(size, terms.loss.dtype)
+        return mean + sum(added) * _fraction(terms.loss, size) + sum(regularized) / replicas
 
     def test_step(self, data):
         batch = self._unpack(data)
@@ -206,6 +257,11 @@ class LatentVariableModel(keras.Model, abc.ABC):
             )
         return x
 
+    def _build_for_batch(self, data):
+        self._unpack(data)
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
     def _build_for(self, x):
         # Networks without static input shapes are built by the first data, which Keras leaves to the traced step.
         if not self.built:
@@ -223,6 +279,11 @@ class LatentVariableModel(keras.Model, abc.ABC):
         for part in cls.parts:
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
+
+
+def _fraction(loss: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """The examples of this replica, those of a loss `[B]`, as a fraction of all."""
+    return tf.cast(tf.shape(loss)[0], loss.dtype) / tf.cast(size, loss.dtype)
 
 
 def output_shape(network: keras.Model, input_shape) -> tuple[int | None, ...]:
