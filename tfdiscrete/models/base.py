@@ -90,9 +90,8 @@ class LatentVariableModel(StepLoop, abc.ABC):
 
         Args:
             optimizer: as in Keras; it trains the estimator's own variables too.
-            jit_compile: "auto" is XLA, and off under `run_eagerly`. Under a `tf.distribute` strategy XLA compiles what
-                each replica computes by itself, up to the gradients; "auto" does without where the replicas exchange
-                values before, as those of a learning codebook or batch normalization do.
+            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`. With True under a
+                strategy XLA compiles what each replica computes by itself, the loss and its gradients.
             steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
                 every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under `run_eagerly`.
             **kwargs: passed on.
@@ -102,10 +101,11 @@ class LatentVariableModel(StepLoop, abc.ABC):
                 raise InputError(f"{type(self).__name__} brings its own loss and metrics: compile it without `{name}`.")
         self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         plain = kwargs.get("run_eagerly", False)
+        compiles = not (plain or tf.distribute.has_strategy()) if jit_compile == "auto" else jit_compile
         self._suits_steps = steps_per_execution == "auto" and not plain
         super().compile(
             optimizer=optimizer,
-            jit_compile=not plain if jit_compile == "auto" else jit_compile,
+            jit_compile=compiles,
             steps_per_execution=(1 if plain else _LONGEST_EXECUTION)
             if steps_per_execution == "auto"
             else steps_per_execution,
@@ -181,7 +181,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
 
     def _differentiate(self, batch, seed, size) -> tuple[list, Terms]:
         """The gradient of each trainable variable, summed over the replicas that of the whole batch, and the terms."""
-        if size is None or not self.jit_compile or self.run_eagerly:
+        if self._distribute_strategy is None or not self.jit_compile or self.run_eagerly:
             return self._gradients(batch, seed, size)
         used: list[estimators.Estimator] = []
 
@@ -196,12 +196,11 @@ class LatentVariableModel(StepLoop, abc.ABC):
         except RuntimeError as error:
             if "merge_call" not in str(error):
                 raise
-            if self._compile_choices["jit_compile"] != "auto":
-                raise InputError(
-                    f"the replicas of this {type(self).__name__} exchange values within their forward pass, which XLA "
-                    "cannot compile. Received: jit_compile=True; compile it with jit_compile='auto' or False."
-                ) from error
-            return self._gradients(batch, seed, size)
+            raise InputError(
+                f"the replicas of this {type(self).__name__} exchange values before its gradients are known, as for a "
+                "codebook that learns or batch normalization, which XLA cannot compile. Received: jit_compile=True; "
+                "compile it with jit_compile='auto'."
+            ) from error
         return gradients, terms._replace(estimates=list(zip(used, terms.estimates, strict=True)))
 
     def _gradients(self, batch, seed, size) -> tuple[list, Terms]:

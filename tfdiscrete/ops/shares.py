@@ -6,6 +6,7 @@ some are empty. A worker reads the rows of its own replicas alone, of an order t
 equally many batches, and need not ask each other whether there is another.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,8 +68,7 @@ class Shares:
         # Its thread would hold up the end of each epoch, for up to twice the epoch's time.
         options.autotune.enabled = False
         mine = batches.map(part).prefetch(8).with_options(options)
-        # A strategy of one device hands on the data set as it is, in the form that Keras takes for divided.
-        return tf.distribute.OneDeviceStrategy("CPU:0").distribute_datasets_from_function(lambda context: mine)
+        return _reader().distribute_datasets_from_function(lambda context: mine)
 
     def of_worker(self, batch) -> WorkerBatch:
         """This worker's part of one global batch."""
@@ -91,6 +91,15 @@ class Shares:
 
     def _bound(self, replica: int, size: tf.Tensor) -> tf.Tensor:
         return replica * size // self._count
+
+
+@functools.cache
+def _reader() -> tf.distribute.Strategy:
+    """A strategy of one device: it hands on a data set as it is, in the form that Keras takes for divided.
+
+    One for the whole process: functions of its iterators would be traced anew for each other one.
+    """
+    return tf.distribute.OneDeviceStrategy("CPU:0")
 
 
 def _rows(batch, start, end):
