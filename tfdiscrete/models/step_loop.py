@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.ops.shares import Shares, WorkerBatch
+from tfdiscrete.ops.shares import Shares, WorkerBatch, WorkerDataset
 
 
 class StepLoop(keras.Model):
@@ -80,15 +80,15 @@ class StepLoop(keras.Model):
             x, batch_size = self._divided(x, batch_size), None
         return super().predict(x, batch_size=batch_size, **kwargs)
 
-    def _divided(self, x, batch_size: int | None, *, shuffle: bool = False) -> tf.distribute.DistributedDataset:
+    def _divided(self, x, batch_size: int | None, *, shuffle: bool = False) -> WorkerDataset:
         """Arrays, or a data set of global batches, as what this worker reads of them."""
-        if isinstance(x, tf.distribute.DistributedDataset):
-            if not isinstance(x.element_spec, WorkerBatch):
-                raise InputError(
-                    "the model divides the data among its replicas. Received: a data set that is divided; give the "
-                    "data set of whole batches."
-                )
+        if isinstance(x, WorkerDataset):
             return x
+        if isinstance(x, tf.distribute.DistributedDataset):
+            raise InputError(
+                "the model divides each batch among its replicas. Received: a data set that is divided; give the "
+                "data set of whole batches."
+            )
         if not isinstance(x, tf.data.Dataset):
             x = self._batches(x, batch_size or 32, shuffle)
         return self._shares.read(x)
@@ -164,7 +164,7 @@ class StepLoop(keras.Model):
         single = one_step if self.run_eagerly else tf.function(one_step, autograph=False, reduce_retracing=True)
 
         def function(iterator):
-            if not isinstance(iterator, tf.distribute.DistributedIterator):  # that of `train_on_batch`
+            if not isinstance(iterator, tf.data.Iterator):  # that of `train_on_batch`
                 for data in iterator:
                     single(shares.of_worker(_without_none(data)))
                 return self.get_metrics_result()

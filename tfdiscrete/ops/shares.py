@@ -6,7 +6,6 @@ some are empty. A worker reads the rows of its own replicas alone, of an order t
 equally many batches, and need not ask each other whether there is another.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +19,24 @@ class WorkerBatch(NamedTuple):
     """A structure of tensors `[M, ...]`, the rows of this worker's replicas."""
     size: tf.Tensor
     """`[]`, int64: B, the examples of all workers."""
+
+
+class WorkerDataset(tf.data.Dataset, tf.distribute.DistributedDataset):
+    """A data set of `WorkerBatch`es; being a `DistributedDataset`, it is one that Keras does not divide again.
+
+    It needs no strategy of its own, which could not be iterated over in the scope of another.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset):
+        self._dataset = dataset
+        super().__init__(dataset._variant_tensor)
+
+    def _inputs(self):
+        return [self._dataset]
+
+    @property
+    def element_spec(self):
+        return self._dataset.element_spec
 
 
 class Shares:
@@ -49,7 +66,7 @@ class Shares:
 
     def read(
         self, batches: tf.data.Dataset, row_reader: Callable[[Any], Any] | None = None
-    ) -> tf.distribute.DistributedDataset:
+    ) -> WorkerDataset:
         """This worker's part of global batches.
 
         Args:
@@ -57,7 +74,7 @@ class Shares:
             row_reader: applied to the rows; where `batches` are of row numbers, it reads these rows and no others.
 
         Returns:
-            `WorkerBatch`es, one for each batch, as a data set that Keras does not divide again.
+            `WorkerBatch`es, one for each batch.
         """
 
         def part(*batch):
@@ -67,8 +84,7 @@ class Shares:
         options = tf.data.Options()
         # Its thread would hold up the end of each epoch, for up to twice the epoch's time.
         options.autotune.enabled = False
-        mine = batches.map(part).prefetch(8).with_options(options)
-        return _reader().distribute_datasets_from_function(lambda context: mine)
+        return WorkerDataset(batches.map(part).prefetch(8).with_options(options))
 
     def of_worker(self, batch) -> WorkerBatch:
         """This worker's part of one global batch."""
@@ -91,15 +107,6 @@ class Shares:
 
     def _bound(self, replica: int, size: tf.Tensor) -> tf.Tensor:
         return replica * size // self._count
-
-
-@functools.cache
-def _reader() -> tf.distribute.Strategy:
-    """A strategy of one device: it hands on a data set as it is, in the form that Keras takes for divided.
-
-    One for the whole process: functions of its iterators would be traced anew for each other one.
-    """
-    return tf.distribute.OneDeviceStrategy("CPU:0")
 
 
 def _rows(batch, start, end):

@@ -1,11 +1,13 @@
 """One training run, from the data to a folder that can be evaluated, sampled, exported and served."""
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 
 from tfdiscrete.errors import InputError
@@ -14,7 +16,7 @@ from tfdiscrete.runs import recipes
 from tfdiscrete.runs.folder import RunFolder, next_free_folder
 from tfdiscrete.runs.recipes import Recipe
 from tfdiscrete.serving.export import export_saved_model
-from tfdiscrete.training import EpochBackup, EpochProgress, restore_backup
+from tfdiscrete.training import EpochBackup, EpochProgress, restore_backup, strategies
 from tfdiscrete.training.data import Dataset
 from tfdiscrete.training.pictures import save_figure
 
@@ -34,6 +36,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    strategy: str | tf.distribute.Strategy = "none",
 ) -> RunFolder:
     """Trains a model, evaluates it on the test split, and writes the run's folder.
 
@@ -46,6 +49,9 @@ def train(
             weights as one that was not.
         overwrite: replace the run in `out`.
         console: where progress is shown; by default standard error.
+        strategy: over what training is spread, a name in `training.strategies.REGISTRY` or a strategy. Of several
+            workers the first writes the folder, which all must see to resume from it; see `train_on_workers` for
+            several on this machine. It is no setting of the run: a resumed run may have another.
 
     Returns:
         The folder, finished: `read_metrics()` gives the figures.
@@ -54,38 +60,65 @@ def train(
         InputError: for wrong settings or data, or a folder that holds something else; nothing is overwritten then.
         Interrupted: on Ctrl-C, after the files of the last whole epoch are in place.
     """
+    strategy = strategies.get(strategy)  # that of several workers must come first of all
     if resume:
         folder, recipe = _resumed(recipe, out)
     else:
         recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
         folder = RunFolder(out or next_free_folder(Path("runs"), recipe.dataset))
+    with tempfile.TemporaryDirectory() as elsewhere:
+        if strategies.is_chief(strategy):
+            _train(recipe, folder, folder, strategy, resume, overwrite, console or Console(stderr=True))
+        else:
+            _train(recipe, folder, RunFolder(elsewhere), strategy, resume, overwrite, Console(quiet=True))
+    return folder
+
+
+def _train(recipe: Recipe, source: RunFolder, folder: RunFolder, strategy, resume: bool, overwrite: bool, console):
+    """One worker's run, continued from `source` and written to `folder`, which are one but for the others' workers."""
     # What can fail for the user's reasons comes before anything is written.
     dataset = recipe.load_data()
     batches = recipe.make_batches(dataset.train)
-    model = recipe.make_model(dataset.train.x.shape[1:], batches.steps_per_epoch)
+    with strategy.scope():
+        model = recipe.make_model(dataset.train.x.shape[1:], batches.steps_per_epoch)
     done, earlier = 0, {}
     if resume:
-        done = restore_backup(model, folder.backup)
-        if folder.is_finished and done == recipe.epochs and recipe == folder.read_recipe():
-            return folder
-        if folder.is_finished and done == 0:
-            raise InputError(f"{folder.path} holds a finished run without its backups: it cannot be trained further.")
-        earlier = folder.read_metrics() if folder.is_finished else {}
+        done = restore_backup(model, source.backup)
+        whole = source.is_finished and done == recipe.epochs and recipe == source.read_recipe()
+        finished = source.is_finished
+        earlier = source.read_metrics() if finished else {}
+        _check_equal(strategy, source, done)
+        if whole:
+            return
+        if finished and done == 0:
+            raise InputError(f"{source.path} holds a finished run without its backups: it cannot be trained further.")
+    if resume and folder is source:
         folder.reopen()
         folder.write_recipe(recipe)
     else:
         folder.begin(recipe, overwrite=overwrite)
-    console = console or Console(stderr=True)
     try:
-        timing = _fit(model, recipe, folder, dataset, batches, done, console)
+        timing = _fit(model, recipe, folder, dataset, batches, done, console, strategy)
         steps = int(model.optimizer.iterations.numpy())
-        model = recipe.after_fit(model, dataset, console)
+        with strategy.scope():
+            model = recipe.after_fit(model, dataset, console)
     except KeyboardInterrupt:
         raise Interrupted(folder) from None
     if not timing["timed_steps"]:  # the run was whole, and only its prior is new
         timing = {name: earlier.get(name, value) for name, value in timing.items()}
-    _write_results(model, recipe, folder, dataset, {"steps": steps, **timing})
-    return folder
+    if folder is source:
+        _write_results(model, recipe, folder, dataset, {"steps": steps, **timing}, strategy)
+    strategies.of_all_workers(strategy, 0)  # those that leave early end the others
+
+
+def _check_equal(strategy: tf.distribute.Strategy, source: RunFolder, done: int) -> None:
+    """Raises `InputError` where workers have found different backups; and holds them until all have read theirs."""
+    found = strategies.of_all_workers(strategy, done)
+    if len(set(found)) > 1:
+        raise InputError(
+            f"the workers find different backups in {source.path}: of epochs {found}. The run's folder must be on a "
+            "file system that all of them see."
+        )
 
 
 def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
@@ -117,14 +150,15 @@ def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
 
 
 def _fit(
-    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, batches, done: int, console
+    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, batches, done: int, console, strategy
 ) -> dict:
     progress = EpochProgress(recipe.epochs, console)
     steps = int(model.optimizer.iterations.numpy())
+    spread = strategy is not tf.distribute.get_strategy()
     start = time.perf_counter()
     try:
         model.fit(
-            batches.dataset,
+            batches.shared(strategy) if spread else batches.dataset,
             initial_epoch=done,
             epochs=recipe.epochs,
             verbose=0,
@@ -146,9 +180,12 @@ def _fit(
 
 
 def _write_results(
-    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, timing: dict
+    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, timing: dict, strategy
 ) -> None:
     folder.save_model(model)
+    if strategy is not tf.distribute.get_strategy():
+        # As whoever takes up the run will have it; of several workers this one goes on alone.
+        model = folder.load_model()
     export_saved_model(model, folder.saved_model)
     for name, figure in recipe.draw(model, dataset.test).items():
         save_figure(figure, folder.picture(name))
