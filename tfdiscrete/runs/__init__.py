@@ -3,9 +3,11 @@
 from tfdiscrete.runs.evaluate import evaluate
 from tfdiscrete.runs.folder import RunFolder
 from tfdiscrete.runs.recipes import DiscreteVAERecipe, Recipe, SemiSupervisedVAERecipe, VectorQuantizedVAERecipe
+from tfdiscrete.runs.ray_cluster import train_on_ray
 from tfdiscrete.runs.report import metrics_table, next_steps
 from tfdiscrete.runs.train import Interrupted, train
 from tfdiscrete.runs.use import export, sample
+from tfdiscrete.runs.workers import train_on_workers
 
 __all__ = [
     "DiscreteVAERecipe",
@@ -20,4 +22,6 @@ __all__ = [
     "next_steps",
     "sample",
     "train",
+    "train_on_ray",
+    "train_on_workers",
 ]

@@ -22,7 +22,17 @@ from tfdiscrete.runs.recipes import Recipe
 from tfdiscrete.runs.train import Interrupted, train
 from tfdiscrete.training import strategies
 
-_CODE = "from tfdiscrete.runs.workers import work; work()"
+# TensorFlow's C++ part greets on standard error when it is imported.
+_CODE = """
+import os
+kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(nowhere, 2)
+try:
+    from tfdiscrete.runs.workers import work
+finally:
+    os.dup2(kept, 2)
+work()
+"""
 
 
 def train_on_workers(
