@@ -75,7 +75,9 @@ class TestTwoReplicas:
         assert spread.optimizer.iterations.numpy() == spread.counter.numpy() == 2 * STEPS
         expected, found = (model.predict(X, batch_size=BATCH, verbose=0) for model in (alone, spread))
         assert_alike(expected, found)
-        expected, found = (model.evaluate(X, batch_size=BATCH, verbose=0, return_dict=True) for model in (alone, spread))
+        expected, found = (
+            model.evaluate(X, batch_size=BATCH, verbose=0, return_dict=True) for model in (alone, spread)
+        )
         assert_alike(expected, found)
 
     @pytest.mark.slow
@@ -261,5 +263,3 @@ class TestData:
             vae.fit((row for row in X), verbose=0)
         with pytest.raises(InputError, match="give validation_data. Received: validation_split"):
             vae.fit(X, validation_split=0.5, verbose=0)
-
-

@@ -63,8 +63,6 @@ def test_a_worker_s_own_error_is_the_error(tmp_path, monkeypatch):
         runs.train_on_workers(EXACT, tmp_path / "run", workers=2)
 
 
-
-
 def test_each_worker_is_told_of_all(monkeypatch):
     monkeypatch.setattr(workers, "_gpus", lambda count: [])
     environments = workers._environments(3)

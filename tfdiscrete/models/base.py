@@ -130,7 +130,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
         else:
             self._check_arrays(validation_data)
         self._suit_steps(steps_per_epoch, validation_steps)
-        return super().fit(
+        return super().fit(  # type: ignore[misc]
             x,
             y,
             *args,
@@ -188,11 +188,12 @@ class LatentVariableModel(StepLoop, abc.ABC):
         def compiled(batch, seed, size):
             gradients, terms = self._gradients(batch, seed, size)
             used[:] = [estimator for estimator, _ in terms.estimates]
-            return gradients, terms._replace(estimates=[estimate for _, estimate in terms.estimates])
+            return gradients, terms.loss, terms.reports, [estimate for _, estimate in terms.estimates]
 
         # A function of this replica alone: one for all would read the variables of whichever was traced first.
         try:
-            gradients, terms = tf.function(compiled, jit_compile=True, autograph=False)(batch, seed, size)
+            run = tf.function(compiled, jit_compile=True, autograph=False)
+            gradients, loss, reports, estimates = run(batch, seed, size)
         except RuntimeError as error:
             if "merge_call" not in str(error):
                 raise
@@ -201,7 +202,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
                 "codebook that learns or batch normalization, which XLA cannot compile. Received: jit_compile=True; "
                 "compile it with jit_compile='auto'."
             ) from error
-        return gradients, terms._replace(estimates=list(zip(used, terms.estimates, strict=True)))
+        return gradients, Terms(loss, reports, list(zip(used, estimates, strict=True)))
 
     def _gradients(self, batch, seed, size) -> tuple[list, Terms]:
         theirs = [variable for estimator in self._estimators() for variable in estimator.trainable_variables]
@@ -225,12 +226,11 @@ class LatentVariableModel(StepLoop, abc.ABC):
         if size is None:
             return sum([tf.reduce_mean(terms.loss), *self.losses])
         # Those of the weights come last; the others are means over this replica's examples.
-        added, regularized = list(self.losses), []
-        while len(regularized) < sum(variable.regularizer is not None for variable in self.trainable_weights):
-            regularized.append(added.pop())
+        losses = list(self.losses)
+        added = len(losses) - sum(variable.regularizer is not None for variable in self.trainable_weights)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         mean = tf.reduce_sum(terms.loss) / tf.cast(size, terms.loss.dtype)
-        return mean + sum(added) * _fraction(terms.loss, size) + sum(regularized) / replicas
+        return mean + sum(losses[:added]) * _fraction(terms.loss, size) + sum(losses[added:]) / replicas
 
     def test_step(self, data):
         batch = self._unpack(data)

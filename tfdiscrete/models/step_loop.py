@@ -118,21 +118,21 @@ class StepLoop(keras.Model):
     def make_train_function(self, force=False):
         if self._distribute_strategy is None:
             return super().make_train_function(force)
-        if self.train_function is None or force:
+        if force or self.train_function is None:  # type: ignore[has-type]
             self.train_function = self._looped(self.train_step)
         return self.train_function
 
     def make_test_function(self, force=False):
         if self._distribute_strategy is None:
             return super().make_test_function(force)
-        if self.test_function is None or force:
+        if force or self.test_function is None:  # type: ignore[has-type]
             self.test_function = self._looped(lambda data, size: self.test_step(data))
         return self.test_function
 
     def make_predict_function(self, force=False):
         if self._distribute_strategy is None:
             return super().make_predict_function(force)
-        if self.predict_function is None or force:
+        if force or self.predict_function is None:  # type: ignore[has-type]
             self.predict_function = self._gathered(self.predict_step)
         return self.predict_function
 

@@ -64,9 +64,7 @@ class Shares:
         strategy.experimental_distribute_values_from_function(note)
         self._first, self._end = min(replicas), max(replicas) + 1
 
-    def read(
-        self, batches: tf.data.Dataset, row_reader: Callable[[Any], Any] | None = None
-    ) -> WorkerDataset:
+    def read(self, batches: tf.data.Dataset, row_reader: Callable[[Any], Any] | None = None) -> WorkerDataset:
         """This worker's part of global batches.
 
         Args:

@@ -2,8 +2,8 @@
 
 from tfdiscrete.runs.evaluate import evaluate
 from tfdiscrete.runs.folder import RunFolder
-from tfdiscrete.runs.recipes import DiscreteVAERecipe, Recipe, SemiSupervisedVAERecipe, VectorQuantizedVAERecipe
 from tfdiscrete.runs.ray_cluster import train_on_ray
+from tfdiscrete.runs.recipes import DiscreteVAERecipe, Recipe, SemiSupervisedVAERecipe, VectorQuantizedVAERecipe
 from tfdiscrete.runs.report import metrics_table, next_steps
 from tfdiscrete.runs.train import Interrupted, train
 from tfdiscrete.runs.use import export, sample

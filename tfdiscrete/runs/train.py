@@ -150,7 +150,14 @@ def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
 
 
 def _fit(
-    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, batches, done: int, console, strategy
+    model: LatentVariableModel,
+    recipe: Recipe,
+    folder: RunFolder,
+    dataset: Dataset,
+    batches,
+    done: int,
+    console,
+    strategy,
 ) -> dict:
     progress = EpochProgress(recipe.epochs, console)
     steps = int(model.optimizer.iterations.numpy())

@@ -70,11 +70,13 @@ def train_on_workers(
         raise InputError("--resume needs --out, the folder of the run to continue.")
     folder = RunFolder(out)
     settings = recipe.to_json() if isinstance(recipe, Recipe) else dict(recipe or {})
-    call = {"recipe": settings, "out": str(folder.path), "resume": resume, "overwrite": overwrite}
+    call: dict = {"recipe": settings, "out": str(folder.path), "resume": resume, "overwrite": overwrite}
     logs = Path(tempfile.mkdtemp(prefix="tfdiscrete-workers-"))
     (console or Console(stderr=True)).print(f"{workers} workers; logs of all but the first: {logs}", highlight=False)
     environments = _environments(workers)
-    processes = [_start(i, {**call, "logs": str(logs)}, environment, logs) for i, environment in enumerate(environments)]
+    processes = [
+        _start(i, {**call, "logs": str(logs)}, environment, logs) for i, environment in enumerate(environments)
+    ]
     try:
         failed = _wait(processes)
     except KeyboardInterrupt:
@@ -189,9 +191,7 @@ def _failure(index: int, code: int, workers: int, logs: Path, folder: RunFolder)
     lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
     last = next((f", and ends in: {line.strip()}" for line in reversed(lines) if line.strip()), "")
     where = f"its output is in {log}{last}" if log.is_file() else "its output is above"
-    onward = (
-        f" Go on after the last whole epoch with '{folder.resume_command} --workers {workers}'." if folder.is_run else ""
-    )
+    onward = f" Go on after the last whole epoch with '{folder.resume_command} --workers {workers}'."
     return InputError(
-        f"worker {index} of {workers} ended with exit code {code}, and the others were ended; {where}.{onward}"
+        f"worker {index} of {workers} ended with exit code {code}, and the others were ended; {where}.{onward * folder.is_run}"
     )
