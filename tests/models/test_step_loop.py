@@ -9,7 +9,7 @@ from tfdiscrete import priors
 from tfdiscrete.errors import InputError
 from tfdiscrete.layers import EMAUpdate, LookupFreeQuantizer, VectorQuantizer
 from tfdiscrete.models import CodePrior, DiscreteVAE, VectorQuantizedVAE
-from tfdiscrete.models.base import LatentVariableModel, Terms
+from tfdiscrete.models.base import LatentVariableModel, Terms, finite_together
 from tfdiscrete.ops import uniform
 
 # Of batches of 5 the shares are 2 and 3 rows, and of the last batch one is empty. Five batches are no multiple of 3.
@@ -125,6 +125,24 @@ class TestTwoReplicas:
             vae.fit(tf.data.Dataset.from_tensor_slices(X).repeat().batch(4), steps_per_epoch=7, epochs=2, verbose=0)
         assert vae.optimizer.iterations.numpy() == 14
         assert vae.steps_per_execution == 7
+
+
+@pytest.mark.parametrize(("bad", "finite"), [(float("inf"), False), (3.0, True)])
+def test_a_gradient_that_overflows_on_one_replica_is_none_of_any(bad, finite):
+    strategy = mirrored()
+
+    @tf.function
+    def step():
+        def of_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            gradients = finite_together([tf.where(replica == 1, bad, 1.0) + tf.zeros([2]), None, tf.zeros([])])
+            assert gradients[1] is None
+            return gradients[::2]
+
+        return [strategy.experimental_local_results(gradient) for gradient in strategy.run(of_replica)]
+
+    found = [np.isfinite(gradient).all() for gradients in step() for gradient in gradients]
+    assert found == [finite] * 4
 
 
 @pytest.mark.parametrize(

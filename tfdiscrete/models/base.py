@@ -17,6 +17,7 @@ from tfdiscrete.errors import InputError, check_seed
 from tfdiscrete.models.step_loop import StepLoop
 from tfdiscrete.ops import fold_in, step_seed
 from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.global_batch import sum_over_replicas
 from tfdiscrete.ops.random import random_base
 
 _LONGEST_EXECUTION = 32
@@ -173,6 +174,8 @@ class LatentVariableModel(StepLoop, abc.ABC):
         if tf.distribute.get_strategy().num_replicas_in_sync == 1:
             size = None
         gradients, terms = self._differentiate(batch, seed, size)
+        if size is not None and isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = finite_together(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         self.counter.assign_add(1)
         for estimator, estimate in terms.estimates:
@@ -278,6 +281,18 @@ class LatentVariableModel(StepLoop, abc.ABC):
         for part in cls.parts:
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
+
+
+def finite_together(gradients: Sequence) -> list:
+    """This replica's gradients, or NaN where some replica's are not finite.
+
+    A loss scale skips such a step, and looks at the replicas of its own worker alone: all workers must skip it.
+    """
+    tensors = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+    finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors if tensor is not None]
+    unsound = sum_over_replicas(tf.where(tf.reduce_all(finite), 0.0, 1.0))
+    added = tf.where(unsound > 0.0, float("nan"), 0.0)
+    return [None if tensor is None else tensor + tf.cast(added, tensor.dtype) for tensor in tensors]
 
 
 def _fraction(loss: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

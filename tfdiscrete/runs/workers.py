@@ -191,7 +191,7 @@ def _failure(index: int, code: int, workers: int, logs: Path, folder: RunFolder)
     lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
     last = next((f", and ends in: {line.strip()}" for line in reversed(lines) if line.strip()), "")
     where = f"its output is in {log}{last}" if log.is_file() else "its output is above"
-    onward = f" Go on after the last whole epoch with '{folder.resume_command} --workers {workers}'."
+    onward = f" Go on after the last whole epoch with '{folder.resume_command} --workers {workers}'." * folder.is_run
     return InputError(
-        f"worker {index} of {workers} ended with exit code {code}, and the others were ended; {where}.{onward * folder.is_run}"
+        f"worker {index} of {workers} ended with exit code {code}, and the others were ended; {where}.{onward}"
     )
