@@ -255,6 +255,14 @@ def test_a_prior_of_the_posterior_is_fitted_by_all_replicas():
     assert np.isfinite(better.evaluate(X, batch_size=BATCH, verbose=0)).all()
 
 
+def test_networks_without_an_input_shape_are_built_by_the_first_data():
+    with mirrored().scope():
+        encoder = keras.Sequential([dense(6, 1), keras.layers.Reshape((2, 3))])
+        vae = DiscreteVAE(encoder, keras.Sequential([keras.layers.Flatten(), dense(6, 2)]), seed=1)
+    assert not vae.built
+    assert vae.predict(X, verbose=0)["index"].shape == (21, 2)
+
+
 class TestData:
     def test_an_epoch_goes_once_through_the_examples_in_an_order_that_the_seed_gives(self):
         with mirrored().scope():

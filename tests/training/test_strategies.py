@@ -1,8 +1,10 @@
 """Strategies by name: what they are made of, and what is said where they cannot be made."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -100,3 +102,11 @@ def test_cpu_devices_are_made_where_tensorflow_has_not_begun():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.split("\n")[-2] == "3 [1, 1, 1]", done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_first_example_of_the_page_on_scale_runs():
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]

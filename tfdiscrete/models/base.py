@@ -261,7 +261,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
 
     def _build_for_batch(self, data):
         self._unpack(data)
-        if self.optimizer is not None and not self.optimizer.built:
+        if self.compiled and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
     def _build_for(self, x):

@@ -16,14 +16,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
+from tfdiscrete.ops.global_batch import gathered
 from tfdiscrete.ops.shares import Shares, WorkerBatch, WorkerDataset
 
 
 class StepLoop(keras.Model):
     """Base of the models: makes of Keras's loop one that runs under any strategy.
 
-    A subclass writes `train_step(data, size=None)`: of this replica's share of a batch, and the size of the batch, an
-    int64 `[]`; and `_build_for_batch(data)`, which makes all variables that are not there yet.
+    A subclass has a `seed`, and writes `train_step(data, size=None)`: of this replica's share of a batch, and the size
+    of the whole, an int64 `[]`; and `_build_for_batch(data)`, which makes all variables that are not there yet.
     """
 
     def _build_for_batch(self, data) -> None:
@@ -78,6 +79,8 @@ class StepLoop(keras.Model):
         """As `keras.Model.predict`. Each of several workers must call it, and gets all outputs."""
         if self._distribute_strategy is not None:
             x, batch_size = self._divided(x, batch_size), None
+            if not self.built:
+                self._maybe_symbolic_build(data_batch=next(iter(x)).rows)
         return super().predict(x, batch_size=batch_size, **kwargs)
 
     def _divided(self, x, batch_size: int | None, *, shuffle: bool = False) -> WorkerDataset:
@@ -101,13 +104,15 @@ class StepLoop(keras.Model):
                 "under a strategy the data are arrays, or a tf.data.Dataset of batches that is the same on every "
                 f"worker. Received: {', '.join(type(part).__name__ for part in parts)}."
             )
-        data = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+        with tf.device("CPU:0"):
+            data = tf.nest.map_structure(tf.identity, arrays)
         rows = tf.data.Dataset.range(len(parts[0]))
         if shuffle:
             # Seeded: all workers go through the examples in one order, another one each epoch.
             rows = rows.shuffle(len(parts[0]), seed=self.seed, reshuffle_each_iteration=True)
-        gather = lambda index: tf.nest.map_structure(lambda part: tf.gather(part, index), data)  # noqa: E731
-        return rows.batch(batch_size).map(gather)
+        return rows.batch(batch_size).map(
+            lambda index: tf.nest.map_structure(lambda part: tf.gather(part, index), data)
+        )
 
     @property
     def _shares(self) -> Shares:
@@ -182,7 +187,7 @@ class StepLoop(keras.Model):
         def one_batch(batch: WorkerBatch):
             x = keras.utils.unpack_x_y_sample_weight(shares.of_replicas(batch))[0]
             outputs = strategy.run(step, args=((x,),))
-            return tf.nest.map_structure(lambda output: strategy.gather(output, axis=0), outputs)
+            return tf.nest.map_structure(lambda output: gathered(strategy, output), outputs)
 
         traced = one_batch if self.run_eagerly else tf.function(one_batch, autograph=False, reduce_retracing=True)
 

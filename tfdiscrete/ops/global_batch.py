@@ -10,6 +10,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
+# What workers can send each other; bool is not among it.
+_SENT = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
+
+
 class GlobalBatch(NamedTuple):
     """How to bring together what each replica holds; both are the identity where there is one replica."""
 
@@ -37,11 +41,21 @@ def on_global_batch(function: Callable, *tensors) -> None:
     def merged(strategy, *values):
         batch = GlobalBatch(
             lambda value: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None),
-            lambda value: strategy.gather(value, axis=0),
+            lambda value: gathered(strategy, value),
         )
         function(batch, *values)
 
     replica.merge_call(merged, args=tensors)
+
+
+def gathered(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
+    """Each replica's `[M, ...]` as `[sum of M, ...]`, in the order of the replicas; outside of them."""
+    dtype = strategy.experimental_local_results(value)[0].dtype
+    if dtype in _SENT:
+        return strategy.gather(value, axis=0)
+    wide = tf.float32 if dtype.is_floating else tf.int32
+    sent = tf.nest.map_structure(lambda tensor: tf.cast(tensor, wide), value, expand_composites=True)
+    return tf.cast(strategy.gather(sent, axis=0), dtype)
 
 
 def sum_over_replicas(tensor: tf.Tensor) -> tf.Tensor:
