@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-
 # What workers can send each other; bool is not among it.
 _SENT = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
 
@@ -50,12 +49,13 @@ def on_global_batch(function: Callable, *tensors) -> None:
 
 def gathered(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
     """Each replica's `[M, ...]` as `[sum of M, ...]`, in the order of the replicas; outside of them."""
-    dtype = strategy.experimental_local_results(value)[0].dtype
-    if dtype in _SENT:
-        return strategy.gather(value, axis=0)
-    wide = tf.float32 if dtype.is_floating else tf.int32
-    sent = tf.nest.map_structure(lambda tensor: tf.cast(tensor, wide), value, expand_composites=True)
-    return tf.cast(strategy.gather(sent, axis=0), dtype)
+    local = strategy.experimental_local_results(value)[0]
+    if local.dtype not in _SENT:
+        wide = tf.float32 if local.dtype.is_floating else tf.int32
+        value = tf.nest.map_structure(lambda tensor: tf.cast(tensor, wide), value, expand_composites=True)
+    # Workers' collectives lose the static shape.
+    rows = tf.ensure_shape(strategy.gather(value, axis=0), [None, *local.shape[1:]])
+    return tf.cast(rows, local.dtype)
 
 
 def sum_over_replicas(tensor: tf.Tensor) -> tf.Tensor:
