@@ -516,7 +516,7 @@ class TestSaving:
             ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
         ).scope():
             replicated = keras.saving.load_model(tmp_path / "vae.keras")
-        assert (replicated.jit_compile, replicated.steps_per_execution) == (False, 1)
+        assert (replicated.jit_compile, replicated.steps_per_execution) == (False, 32)
         fit(replicated, x, batch_size=12)
         assert replicated.counter.numpy() == 5 + 4
 
@@ -575,7 +575,7 @@ class TestReplicas:
             vae = make_vae(
                 estimator="enumeration", optimizer=keras.optimizers.SGD(0.1), jit_compile="auto", steps="auto"
             )
-        assert (vae.jit_compile, vae.steps_per_execution) == (False, 1)
+        assert (vae.jit_compile, vae.steps_per_execution) == (False, 32)
         history, expected = (fit(v, x, epochs=2, batch_size=12) for v in (vae, single))
         for one, other in zip(weights(vae), weights(single), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdiscrete.ops.global_batch import on_global_batch, sum_over_replicas
+from tfdiscrete.ops.global_batch import gathered, on_global_batch, sum_over_replicas
 
 ROWS = np.arange(12.0, dtype="float32").reshape(6, 2)
 
@@ -61,3 +61,12 @@ def test_the_sum_over_replicas_has_the_gradient_of_the_global_loss(name):
         np.testing.assert_allclose(total, ROWS.sum())
     for gradient in strategy.experimental_local_results(gradients):
         np.testing.assert_allclose(gradient, np.full_like(gradient, 2.0 * ROWS.sum()))
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+@pytest.mark.parametrize("dtype", ["bool", "bfloat16", "int8", "float32", "int64"])
+def test_rows_of_every_type_are_gathered_in_the_order_of_the_replicas(name, dtype):
+    strategy = strategies()[name]
+    rows = tf.function(lambda: gathered(strategy, strategy.run(tf.cast, args=(shards(strategy), dtype))))()
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(rows, tf.cast(ROWS, dtype))

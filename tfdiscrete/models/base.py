@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from tfdiscrete import estimators
 from tfdiscrete.errors import InputError, check_seed
+from tfdiscrete.models.step_loop import StepLoop
 from tfdiscrete.ops import fold_in, step_seed
 from tfdiscrete.ops.counter import add_counter
+from tfdiscrete.ops.global_batch import sum_over_replicas
 from tfdiscrete.ops.random import random_base
 
 _LONGEST_EXECUTION = 32
@@ -42,7 +44,7 @@ class Endpoint(NamedTuple):
     """Named; the batch is None."""
 
 
-class LatentVariableModel(keras.Model, abc.ABC):
+class LatentVariableModel(StepLoop, abc.ABC):
     """Base of the models: a subclass states `reported` and `parts`, and writes `terms`, `_unpack` and `endpoints`.
 
     Args:
@@ -89,21 +91,22 @@ class LatentVariableModel(keras.Model, abc.ABC):
 
         Args:
             optimizer: as in Keras; it trains the estimator's own variables too.
-            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`.
+            jit_compile: "auto" is XLA, and off under a `tf.distribute` strategy or `run_eagerly`. With True under a
+                strategy XLA compiles what each replica computes by itself, the loss and its gradients.
             steps_per_execution: "auto" is 32, which halves the time that `fit` spends between steps (callbacks hear of
-                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under a strategy or
-                `run_eagerly`.
+                every 32nd batch); a divisor of `steps_per_epoch` where that is given; and 1 under `run_eagerly`.
             **kwargs: passed on.
         """
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise InputError(f"{type(self).__name__} brings its own loss and metrics: compile it without `{name}`.")
         self._compile_choices = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
-        plain = tf.distribute.has_strategy() or kwargs.get("run_eagerly", False)
+        plain = kwargs.get("run_eagerly", False)
+        compiles = not (plain or tf.distribute.has_strategy()) if jit_compile == "auto" else jit_compile
         self._suits_steps = steps_per_execution == "auto" and not plain
         super().compile(
             optimizer=optimizer,
-            jit_compile=not plain if jit_compile == "auto" else jit_compile,
+            jit_compile=compiles,
             steps_per_execution=(1 if plain else _LONGEST_EXECUTION)
             if steps_per_execution == "auto"
             else steps_per_execution,
@@ -128,7 +131,7 @@ class LatentVariableModel(keras.Model, abc.ABC):
         else:
             self._check_arrays(validation_data)
         self._suit_steps(steps_per_epoch, validation_steps)
-        return super().fit(
+        return super().fit(  # type: ignore[misc]
             x,
             y,
             *args,
@@ -159,28 +162,78 @@ class LatentVariableModel(keras.Model, abc.ABC):
     def metrics(self):
         return [self.loss_tracker, *self.trackers.values()]
 
-    def train_step(self, data):
+    def train_step(self, data, size=None):
+        """One step on this replica's share of a batch.
+
+        Args:
+            data: the share, as `fit` is given it.
+            size: int64 `[]`, the examples of the whole batch; None where there are no other shares.
+        """
         batch = self._unpack(data)
         seed = step_seed(self.seed, self.counter.value)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            size = None
+        gradients, terms = self._differentiate(batch, seed, size)
+        if size is not None and isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = finite_together(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self.counter.assign_add(1)
+        for estimator, estimate in terms.estimates:
+            estimator.update(estimate)
+        return self._report(terms)
+
+    def _differentiate(self, batch, seed, size) -> tuple[list, Terms]:
+        """The gradient of each trainable variable, summed over the replicas that of the whole batch, and the terms."""
+        if self._distribute_strategy is None or not self.jit_compile or self.run_eagerly:
+            return self._gradients(batch, seed, size)
+        used: list[estimators.Estimator] = []
+
+        def compiled(batch, seed, size):
+            gradients, terms = self._gradients(batch, seed, size)
+            used[:] = [estimator for estimator, _ in terms.estimates]
+            return gradients, terms.loss, terms.reports, [estimate for _, estimate in terms.estimates]
+
+        # A function of this replica alone: one for all would read the variables of whichever was traced first.
+        try:
+            run = tf.function(compiled, jit_compile=True, autograph=False)
+            gradients, loss, reports, estimates = run(batch, seed, size)
+        except RuntimeError as error:
+            if "merge_call" not in str(error):
+                raise
+            raise InputError(
+                f"the replicas of this {type(self).__name__} exchange values before its gradients are known, as for a "
+                "codebook that learns or batch normalization, which XLA cannot compile. Received: jit_compile=True; "
+                "compile it with jit_compile='auto'."
+            ) from error
+        return gradients, Terms(loss, reports, list(zip(used, estimates, strict=True)))
+
+    def _gradients(self, batch, seed, size) -> tuple[list, Terms]:
         theirs = [variable for estimator in self._estimators() for variable in estimator.trainable_variables]
         own = {id(variable) for variable in theirs}
         with tf.GradientTape(persistent=bool(own)) as tape:
             terms = self.terms(batch, seed=seed, training=True)
-            loss = sum([tf.reduce_mean(terms.loss), *self.losses]) / replicas
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(self._total(terms, size))
             auxiliary = sum(estimate.auxiliary for _, estimate in terms.estimates)
-            auxiliary = self.optimizer.scale_loss(auxiliary / replicas)
+            if size is not None:
+                auxiliary *= _fraction(terms.loss, size)
+            auxiliary = self.optimizer.scale_loss(auxiliary)
         variables = self.trainable_variables
         shared = [variable for variable in variables if id(variable) not in own]
         gradients = dict(zip(map(id, shared), tape.gradient(scaled, shared), strict=True))
         if own:
             gradients.update(zip(map(id, theirs), tape.gradient(auxiliary, theirs), strict=True))
-        self.optimizer.apply_gradients([(gradients[id(variable)], variable) for variable in variables])
-        self.counter.assign_add(1)
-        for estimator, estimate in terms.estimates:
-            estimator.update(estimate)
-        return self._report(terms)
+        return [gradients[id(variable)] for variable in variables], terms
+
+    def _total(self, terms: Terms, size) -> tf.Tensor:
+        """What this replica adds to the loss of the whole batch, `[]`."""
+        if size is None:
+            return sum([tf.reduce_mean(terms.loss), *self.losses])
+        # Those of the weights come last; the others are means over this replica's examples.
+        losses = list(self.losses)
+        added = len(losses) - sum(variable.regularizer is not None for variable in self.trainable_weights)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        mean = tf.reduce_sum(terms.loss) / tf.cast(size, terms.loss.dtype)
+        return mean + sum(losses[:added]) * _fraction(terms.loss, size) + sum(losses[added:]) / replicas
 
     def test_step(self, data):
         batch = self._unpack(data)
@@ -206,6 +259,11 @@ class LatentVariableModel(keras.Model, abc.ABC):
             )
         return x
 
+    def _build_for_batch(self, data):
+        self._unpack(data)
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
     def _build_for(self, x):
         # Networks without static input shapes are built by the first data, which Keras leaves to the traced step.
         if not self.built:
@@ -223,6 +281,23 @@ class LatentVariableModel(keras.Model, abc.ABC):
         for part in cls.parts:
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
+
+
+def finite_together(gradients: Sequence) -> list:
+    """This replica's gradients, or NaN where some replica's are not finite.
+
+    A loss scale skips such a step, and looks at the replicas of its own worker alone: all workers must skip it.
+    """
+    tensors = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+    finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in tensors if tensor is not None]
+    unsound = sum_over_replicas(tf.where(tf.reduce_all(finite), 0.0, 1.0))
+    added = tf.where(unsound > 0.0, float("nan"), 0.0)
+    return [None if tensor is None else tensor + tf.cast(added, tensor.dtype) for tensor in tensors]
+
+
+def _fraction(loss: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """The examples of this replica, those of a loss `[B]`, as a fraction of all."""
+    return tf.cast(tf.shape(loss)[0], loss.dtype) / tf.cast(size, loss.dtype)
 
 
 def output_shape(network: keras.Model, input_shape) -> tuple[int | None, ...]:

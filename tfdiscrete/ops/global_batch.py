@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# What workers can send each other; bool is not among it.
+_SENT = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
+
 
 class GlobalBatch(NamedTuple):
     """How to bring together what each replica holds; both are the identity where there is one replica."""
@@ -37,11 +40,22 @@ def on_global_batch(function: Callable, *tensors) -> None:
     def merged(strategy, *values):
         batch = GlobalBatch(
             lambda value: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None),
-            lambda value: strategy.gather(value, axis=0),
+            lambda value: gathered(strategy, value),
         )
         function(batch, *values)
 
     replica.merge_call(merged, args=tensors)
+
+
+def gathered(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
+    """Each replica's `[M, ...]` as `[sum of M, ...]`, in the order of the replicas; outside of them."""
+    local = strategy.experimental_local_results(value)[0]
+    if local.dtype not in _SENT:
+        wide = tf.float32 if local.dtype.is_floating else tf.int32
+        value = tf.nest.map_structure(lambda tensor: tf.cast(tensor, wide), value, expand_composites=True)
+    # Workers' collectives lose the static shape.
+    rows = tf.ensure_shape(strategy.gather(value, axis=0), [None, *local.shape[1:]])
+    return tf.cast(rows, local.dtype)
 
 
 def sum_over_replicas(tensor: tf.Tensor) -> tf.Tensor:

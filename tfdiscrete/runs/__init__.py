@@ -2,6 +2,7 @@
 
 from tfdiscrete.runs.evaluate import evaluate
 from tfdiscrete.runs.folder import RunFolder
+from tfdiscrete.runs.ray_cluster import train_on_ray
 from tfdiscrete.runs.recipes import (
     DeepDiscreteVAERecipe,
     DiscreteVAERecipe,
@@ -12,6 +13,7 @@ from tfdiscrete.runs.recipes import (
 from tfdiscrete.runs.report import metrics_table, next_steps
 from tfdiscrete.runs.train import Interrupted, train
 from tfdiscrete.runs.use import export, sample
+from tfdiscrete.runs.workers import train_on_workers
 
 __all__ = [
     "DeepDiscreteVAERecipe",
@@ -27,4 +29,6 @@ __all__ = [
     "next_steps",
     "sample",
     "train",
+    "train_on_ray",
+    "train_on_workers",
 ]

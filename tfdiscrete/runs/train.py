@@ -1,22 +1,22 @@
 """One training run, from the data to a folder that can be evaluated, sampled, exported and served."""
 
-import functools
 import os
-import time
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
+import tensorflow as tf
 from rich.console import Console
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.models import LatentVariableModel
 from tfdiscrete.runs import recipes
 from tfdiscrete.runs.about import about_run
+from tfdiscrete.runs.fitting import fit, is_spread, origin
 from tfdiscrete.runs.folder import RunFolder, next_free_folder
 from tfdiscrete.runs.recipes import Recipe
 from tfdiscrete.serving.export import export_saved_model
-from tfdiscrete.training import EpochBackup, EpochProgress, NonFiniteLoss, Progress, locate_non_finite, restore_backup
+from tfdiscrete.training import NonFiniteLoss, Progress, restore_backup, strategies
 from tfdiscrete.training.data import Dataset
 from tfdiscrete.training.pictures import save_figure
 
@@ -36,6 +36,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    strategy: str | tf.distribute.Strategy = "none",
 ) -> RunFolder:
     """Trains a model, evaluates it on the test split, and writes the run's folder.
 
@@ -48,6 +49,9 @@ def train(
             one that was not.
         overwrite: replace the run in `out`.
         console: where progress is shown; by default standard error.
+        strategy: over what training is spread, a name in `training.strategies.REGISTRY` or a strategy. Of several
+            workers the first writes the folder, which all must see to resume from it; see `train_on_workers` for
+            several on this machine. It is no setting of the run: a resumed run may have another.
 
     Returns:
         The folder, finished: `read_metrics()` gives the figures.
@@ -57,44 +61,70 @@ def train(
             nothing is overwritten then. For a loss that is not finite, with the batch and the layer where it began.
         Interrupted: on Ctrl-C or SIGTERM, after a backup.
     """
+    strategy = strategies.get(strategy)  # that of several workers must come first of all
     if resume:
         folder, recipe = _resumed(recipe, out)
     else:
         recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
         folder = RunFolder(out or next_free_folder(Path("runs"), recipe.dataset))
-    with folder.locked():
-        return _train(folder, recipe, resume=resume, overwrite=overwrite, console=console or Console(stderr=True))
+    with tempfile.TemporaryDirectory() as elsewhere:
+        if strategies.is_chief(strategy):
+            with folder.locked():
+                _train(recipe, folder, folder, strategy, resume, overwrite, console or Console(stderr=True))
+        else:
+            _train(recipe, folder, RunFolder(elsewhere), strategy, resume, overwrite, Console(quiet=True))
+    return folder
 
 
-def _train(folder: RunFolder, recipe: Recipe, *, resume: bool, overwrite: bool, console: Console) -> RunFolder:
+def _train(recipe: Recipe, source: RunFolder, folder: RunFolder, strategy, resume: bool, overwrite: bool, console):
+    """One worker's run, continued from `source` and written to `folder`, which are one but for the others' workers."""
     # What can fail for the user's reasons comes before anything is written.
     dataset = recipe.load_data()
     batches = recipe.make_batches(dataset.train)
-    model = recipe.make_model(dataset.train.x.shape[1:], batches.steps_per_epoch)
+    with strategy.scope():
+        model = recipe.make_model(dataset.train.x.shape[1:], batches.steps_per_epoch)
     done, earlier = Progress(0, 0), {}
     if resume:
-        done = restore_backup(model, folder.backup)
-        if folder.is_finished and done == (recipe.epochs, 0) and recipe == folder.read_recipe():
-            return folder
-        if folder.is_finished and done == (0, 0):
-            raise InputError(f"{folder.path} holds a finished run without its backups: it cannot be trained further.")
-        earlier = folder.read_metrics() if folder.is_finished else {}
+        done = restore_backup(model, source.backup)
+        whole = source.is_finished and done == (recipe.epochs, 0) and recipe == source.read_recipe()
+        finished = source.is_finished
+        earlier = source.read_metrics() if finished else {}
+        _check_equal(strategy, source, done)
+        if whole:
+            return
+        if finished and done == (0, 0):
+            raise InputError(f"{source.path} holds a finished run without its backups: it cannot be trained further.")
+    if resume and folder is source:
         folder.reopen()
         folder.write_recipe(recipe)
     else:
         folder.begin(recipe, overwrite=overwrite)
     try:
-        timing = _fit(model, recipe, folder, dataset, batches, done, console)
+        timing = fit(model, recipe, folder, dataset, batches, done=done, console=console, strategy=strategy)._asdict()
         steps = int(model.optimizer.iterations.numpy())
-        model = recipe.after_fit(model, dataset, console)
+        with strategy.scope():
+            model = recipe.after_fit(model, dataset, console)
     except KeyboardInterrupt:
-        raise Interrupted(folder) from None
+        raise Interrupted(source) from None
     except NonFiniteLoss as error:
-        raise InputError(f"{error} {_origin(recipe, folder, dataset, batches)}") from None
+        if is_spread(strategy):
+            raise
+        raise InputError(f"{error} {origin(recipe, folder, dataset, batches)}") from None
     if not timing["timed_steps"]:  # the run was whole, and only its prior is new
         timing = {name: earlier.get(name, value) for name, value in timing.items()}
-    _write_results(model, recipe, folder, dataset, {"steps": steps, **timing})
-    return folder
+    if folder is source:
+        _write_results(model, recipe, folder, dataset, {"steps": steps, **timing}, strategy)
+    strategies.of_all_workers(strategy, 0)  # those that leave early end the others
+
+
+def _check_equal(strategy: tf.distribute.Strategy, source: RunFolder, done: Progress) -> None:
+    """Raises `InputError` where workers have found different backups; and holds them until all have read theirs."""
+    found = list(zip(*(strategies.of_all_workers(strategy, number) for number in done), strict=True))
+    if len(set(found)) > 1:
+        raise InputError(
+            f"the workers find different backups in {source.path}: of (epochs, batches) {found}. The run's folder must "
+            "be on a file system that all of them see."
+        )
 
 
 def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
@@ -125,50 +155,13 @@ def _resumed(recipe: Recipe | Mapping | None, out) -> tuple[RunFolder, Recipe]:
     return folder, resumed
 
 
-def _fit(
-    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, batches, done: Progress, console
-) -> dict:
-    progress, backup = EpochProgress(recipe.epochs, console), EpochBackup(folder.backup, done=done)
-    callbacks = [
-        batches,
-        backup,
-        keras.callbacks.TensorBoard(str(folder.tensorboard), write_graph=False),
-        *recipe.callbacks(str(folder.tensorboard / "latents"), dataset.valid),
-        progress,
-    ]
-    fit = functools.partial(model.fit, verbose=0, shuffle=False, callbacks=callbacks)
-    steps = int(model.optimizer.iterations.numpy())
-    start = time.perf_counter()
-    try:
-        first = done.epochs
-        if done.batches:  # the rest of an epoch, whose reported means are of that rest
-            fit(batches.dataset.skip(done.batches), initial_epoch=first, epochs=first + 1)
-            first += 1
-        fit(batches.dataset, initial_epoch=first, epochs=recipe.epochs)
-    finally:
-        progress.close()
-        backup.release()
-    seconds = time.perf_counter() - start
-    steps = int(model.optimizer.iterations.numpy()) - steps
-    # A resumed run was timed in part: timed_steps says how much.
-    return {"train_seconds": round(seconds, 1), "timed_steps": steps, "steps_per_second": round(steps / seconds, 1)}
-
-
-def _origin(recipe: Recipe, folder: RunFolder, dataset: Dataset, batches) -> str:
-    """Where the values that are not finite began, by training from the last backup again."""
-    model = recipe.make_model(dataset.train.x.shape[1:], batches.steps_per_epoch)
-    done = restore_backup(model, folder.backup)
-    batches.on_epoch_begin(done.epochs)
-    found = locate_non_finite(model, batches.dataset.skip(done.batches))
-    if found is None:
-        return "Repeated from there, the epoch stays finite."
-    return f"It began in batch {done.batches + found.batch + 1} of epoch {done.epochs + 1}: {found.where}."
-
-
 def _write_results(
-    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, timing: dict
+    model: LatentVariableModel, recipe: Recipe, folder: RunFolder, dataset: Dataset, timing: dict, strategy
 ) -> None:
     folder.save_model(model)
+    if is_spread(strategy):
+        # As whoever takes up the run will have it; of several workers this one goes on alone.
+        model = folder.load_model()
     for name, figure in recipe.draw(model, dataset.test).items():
         save_figure(figure, folder.picture(name))
     metrics = {**recipe.evaluate(model, dataset.test), "split": "test", "epochs": recipe.epochs, **timing}

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_finite, check_seed
 from tfdiscrete.ops import fold_in, seed_of
+from tfdiscrete.ops.shares import Shares, WorkerDataset
 
 
 def finished(batches: tf.data.Dataset, cardinality: int) -> tf.data.Dataset:
@@ -29,9 +30,12 @@ class ShuffledBatches(keras.callbacks.Callback):
         batches = ShuffledBatches(images, batch_size=100, seed=0)
         model.fit(batches.dataset, epochs=10, callbacks=[batches])
 
+    Under a strategy of several workers `batches.shared(strategy)` in the place of `batches.dataset` lets each worker
+    read its own rows alone.
+
     Args:
         x: `[n, ...]`, all finite.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch, of all replicas together.
         seed: of the order.
 
     Raises:
@@ -47,20 +51,27 @@ class ShuffledBatches(keras.callbacks.Callback):
             raise InputError(f"training needs at least one example. Received: data of shape {x.shape}.")
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.steps_per_epoch = -(-len(x) // batch_size)
-        self.dataset = self._make_dataset(tf.constant(x), batch_size, seed)
+        self._x = tf.constant(x)
+        self._indices = self._make_indices(len(x), batch_size, seed_of(seed, "order"))
+        self.dataset = finished(self._indices.map(self._rows), self.steps_per_epoch)
 
-    def _make_dataset(self, data, batch_size, seed):
-        size = data.shape[0]
-        base = seed_of(seed, "order")
+    def shared(self, strategy: tf.distribute.Strategy) -> WorkerDataset:
+        """This worker's part of the batches, as `fit` takes it under the strategy: see `ops.shares`."""
+        known = self._indices.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
+        return Shares(strategy).read(known, self._rows)
+
+    def _rows(self, index):
+        return tf.gather(self._x, index)
+
+    def _make_indices(self, size, batch_size, base):
+        """The row numbers of each batch."""
 
         def one_epoch(_):
-            seeds = fold_in(base, self._epoch)
-            order = tf.random.experimental.stateless_shuffle(tf.range(size), seeds)
+            order = tf.random.experimental.stateless_shuffle(tf.range(size), fold_in(base, self._epoch))
             starts = tf.data.Dataset.range(0, size, batch_size)
-            return starts.map(lambda start: tf.gather(data, order[start : start + batch_size]))
+            return starts.map(lambda start: order[start : start + batch_size])
 
-        batches = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
-        return finished(batches, self.steps_per_epoch)
+        return tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch.assign(epoch)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_finite, check_seed
 from tfdiscrete.ops import fold_in, seed_of
+from tfdiscrete.ops.shares import Shares, WorkerDataset
 from tfdiscrete.training.batches import finished
 
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -142,6 +143,10 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
 
         batches = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
         return finished(batches, steps)
+
+    def shared(self, strategy: tf.distribute.Strategy) -> WorkerDataset:
+        """This worker's part of the batches, as `fit` takes it under the strategy: see `ops.shares`."""
+        return Shares(strategy).read(self.dataset)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch.assign(epoch)
