@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving.server import find_model, serve
+from tfdiscrete.serving import find_model, serve
 
 needs_kserve = pytest.mark.skipif(
     importlib.util.find_spec("kserve") is None, reason='needs KServe: pip install "tfdiscrete[serve]"'
@@ -149,7 +149,8 @@ def printed_request(printed):
 def test_a_server_answers_over_http_until_it_is_told_to_stop(base, tiny, encoded, tmp_path):
     output = tmp_path / "output"
     with running_server(base, output) as (process, url):
-        assert ask(f"{url}/tiny") == (200, {"name": "tiny", "ready": True})
+        status, answer = ask(f"{url}/tiny")
+        assert (status, answer["name"], answer["ready"]) == (200, "tiny", True)
         status, answer = ask(f"{url}/tiny:predict", {"instances": X.tolist()})
         assert status == 200
         np.testing.assert_allclose([row["probabilities"] for row in answer["predictions"]], encoded["probabilities"])
@@ -175,7 +176,7 @@ def test_a_server_answers_over_http_until_it_is_told_to_stop(base, tiny, encoded
         for i, (status, answer) in enumerate(answers):
             assert status == 200
             expected = tiny.signatures["sample"](seed=tf.constant([i, 0]), n=tf.constant(2))["samples"]
-            np.testing.assert_array_equal(answer["outputs"], expected)
+            np.testing.assert_array_equal(np.float32(answer["outputs"]), expected)
 
         address, body = printed_request(output.read_text())
         assert ask(address, body)[0] == 200
@@ -183,6 +184,6 @@ def test_a_server_answers_over_http_until_it_is_told_to_stop(base, tiny, encoded
         assert process.wait(timeout=30) == 0
 
     printed = output.read_text()
-    assert f"Serving on {url}" in printed
+    assert f"models on {url}" in printed
     assert "sample(n: int32 [], seed: int32 [2]) -> samples" in printed
     assert not re.search("Traceback|Deprecat|kserve|uvicorn", printed)
