@@ -11,6 +11,16 @@ from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
+_OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--window-size=1200,1000",
+)
+
 
 class Browser:
     """One page; a context manager.
@@ -30,9 +40,7 @@ class Browser:
             os.dup2(spare[1], 4)
 
         self._process = subprocess.Popen(
-            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
-            + ["--no-first-run", "--disable-background-networking", "--window-size=1200,1000"]
-            + [f"--user-data-dir={profile}", "about:blank"],
+            [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
             close_fds=False,
             preexec_fn=as_pipes_3_and_4,
             stdout=subprocess.DEVNULL,

@@ -18,48 +18,13 @@ import pytest
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving import find_model, serve
+from tfdiscrete.serving import serve
 
 needs_kserve = pytest.mark.skipif(
     importlib.util.find_spec("kserve") is None, reason='needs KServe: pip install "tfdiscrete[serve]"'
 )
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-
-
-# Finding the folder.
-
-
-def make_versions(folder, *names):
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        (folder / name / "saved_model.pb").touch()
-
-
-def test_the_highest_version_is_the_highest_number(tmp_path):
-    make_versions(tmp_path, "9", "10", "latest", ".11.partial")
-    (tmp_path / "12").mkdir()
-    assert find_model(tmp_path) == tmp_path / "10"
-
-
-def test_run_base_and_version_folders_lead_to_the_same_model(tmp_path):
-    make_versions(tmp_path / "saved_model", "1")
-    (tmp_path / "config.json").touch()
-    version = tmp_path / "saved_model" / "1"
-    assert find_model(tmp_path) == find_model(str(tmp_path / "saved_model")) == find_model(version) == version
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected the folder of a finished run.*holds no SavedModel"):
-        find_model(tmp_path)
-    with pytest.raises(InputError, match=r"nowhere, which is no folder\.$"):
-        find_model(tmp_path / "nowhere")
-    (tmp_path / "config.json").touch()
-    with pytest.raises(InputError, match="has not exported its model; let it finish"):
-        find_model(tmp_path)
-
-
-# The server.
 
 
 def refuse_to_load(path):

@@ -63,7 +63,10 @@ def build_application(models: VersionedModels, settings: Settings) -> Starlette:
         watch.cancel()
 
     errors = {InputError: _refuse, HTTPException: _http_error, ClientDisconnect: _refuse, Exception: _failure}
-    return Starlette(routes=routes, exception_handlers=errors, lifespan=following)
+    application = Starlette(routes=routes, exception_handlers=errors, lifespan=following)
+    # A redirect would send the client to whatever host its own header names.
+    application.router.redirect_slashes = False
+    return application
 
 
 class _V1Body(NamedTuple):

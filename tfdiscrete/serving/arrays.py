@@ -42,7 +42,9 @@ def from_lists(name: str, value, spec: tf.TensorSpec, *, shape: list[int] | None
     received, leaves = _flatten(value)
     if received is None:
         raise _refusal(name, spec, "nested lists of unequal lengths, or too deep")
-    if shape is not None and received in ([len(leaves)], shape) and np.prod(shape, dtype=object) == len(leaves):
+    if shape is not None and received != shape:
+        if received != [np.prod(shape, dtype=object)]:
+            raise InputError(f"{name} of shape {shape!s:.100} cannot have data of shape {received!s:.100}.")
         received = shape
     _check_shape(name, spec, received)
     if not set(map(type, leaves)) <= _LEAVES[kind(spec.dtype)]:
