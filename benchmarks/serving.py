@@ -29,6 +29,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MODEL = Path(__file__).parents[1] / "saved_models" / "digits"
 SHARE = 0.7
+# Of the steady load: hey's connections send in step, and more of them would measure the queue that they make.
+STEADY_CONNECTIONS = 4
 
 
 def serve(model: str, port: int, constant: bool) -> None:
@@ -135,9 +137,7 @@ def in_process(model: Path, signature: str, batch: int, seconds: float) -> float
 
     saved_model = tf.saved_model.load(str(find_model(model)))
     call = signatures_of(saved_model)[signature]
-    arrays = {
-        name: np.zeros([batch, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in call.inputs.items()
-    }
+    arrays = {name: np.zeros([batch, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for name, spec in call.inputs.items()}
     for _ in range(50):
         call(arrays)
     start, calls = time.perf_counter(), 0
@@ -175,7 +175,7 @@ def main() -> None:
 
 def measure(options) -> dict:
     """All figures, by protocol and batch."""
-    rows, asked = [], {batch: requests(options.model, options.signature, batch) for batch in (1, 64)}
+    rows, asked = [], {size: requests(options.model, options.signature, size) for size in (1, 64)}
     with running(options.model, False) as (url, process), running(options.model, True) as (constant_url, _):
         for batch, protocol in [(batch, protocol) for batch in asked for protocol in asked[batch]]:
             request = asked[batch][protocol]
@@ -189,7 +189,7 @@ def measure(options) -> dict:
                     figures.append(figure)
                     errors += failed
             rate, constant = (sorted(figures)[len(figures) // 2] for figures in rates.values())
-            steady = steady_load(url, request, options.connections, rate=SHARE * rate, seconds=options.seconds)
+            steady = steady_load(url, request, STEADY_CONNECTIONS, rate=SHARE * rate, seconds=options.seconds)
             rows.append(
                 {
                     "protocol": protocol,
@@ -214,7 +214,8 @@ def measure(options) -> dict:
 
 def report(figures: dict, out: Path | None) -> None:
     lines = [
-        "| protocol | batch | in-process 1/s | server 1/s | constant 1/s | ratio | median ms | p99 ms | p99/median | errors |",
+        "| protocol | batch | in-process 1/s | server 1/s | constant 1/s | ratio "
+        "| median ms | p99 ms | p99/median | errors |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in figures["rows"]:

@@ -12,13 +12,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving import serve
+from tfdiscrete.serving import name_models, serve
 
 needs_kserve = pytest.mark.skipif(
     importlib.util.find_spec("kserve") is None, reason='needs KServe: pip install "tfdiscrete[serve]"'
@@ -59,6 +60,38 @@ def test_a_missing_kserve_is_named_with_its_extra(base, monkeypatch):
     monkeypatch.setitem(sys.modules, "kserve", None)
     with pytest.raises(InputError, match=r'pip install "tfdiscrete\[serve\]"'):
         serve({"tiny": base})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"version": 2}, "takes the options versions, max_batch_size.*Received: version"),
+        ({"versions": 0}, "versions must be an integer of at least 1"),
+        ({"max_rows": 2.5}, "max_rows must be an integer"),
+        ({"max_batch_size": True}, "max_batch_size must be an integer"),
+        ({"batch_wait": -1}, "batch_wait must be a finite number of at least 0"),
+        ({"batch_wait": 2}, "in seconds, at most 1"),
+        ({"max_request_mb": 0}, "max_request_mb must be a positive"),
+        ({"poll_seconds": math.nan}, "poll_seconds must be a positive"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(base, options, message):
+    with pytest.raises(InputError, match=message):
+        serve({"tiny": base}, **options)
+
+
+def test_models_of_a_command_line_are_named_after_their_folders_or_as_told(tmp_path):
+    (tmp_path / "lr=0.1").mkdir()
+    (tmp_path / "my run").mkdir()
+    paths = [f"{tmp_path}/lr=0.1", f"{tmp_path}/my run", f"vae={tmp_path}/lr=0.1", "a=b=c"]
+    assert name_models(paths) == {
+        "lr-0.1": tmp_path / "lr=0.1",
+        "my-run": tmp_path / "my run",
+        "vae": tmp_path / "lr=0.1",
+        "a": Path("b=c"),
+    }
+    with pytest.raises(InputError, match="two models are named 'a': give NAME=PATH. Received: x/a and y/a"):
+        name_models(["x/a", "y/a"])
 
 
 # KServe reads sys.argv when it is imported, and would end the process over this --workers.

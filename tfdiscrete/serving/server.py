@@ -23,7 +23,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfdiscrete.errors import InputError
@@ -76,6 +76,26 @@ def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "12
         url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         print(_announcement(url, folders, repository), flush=True)
         _http_server(repository, settings).run(sockets=[listener])
+
+
+def name_models(arguments: Sequence[str]) -> dict[str, Path]:
+    """The models of a command line, by name, from `NAME=PATH` or `PATH`, which is named after its folder.
+
+    An argument that exists as a path is one, even with "=" in it; what a name cannot hold becomes "-".
+
+    Raises:
+        InputError: if two have the same name.
+    """
+    models: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if not equals or Path(argument).exists():
+            path = argument
+            name = re.sub(r"[^\w.-]", "-", Path(argument).resolve().name, flags=re.ASCII)
+        if name in models:
+            raise InputError(f"two models are named {name!r}: give NAME=PATH. Received: {models[name]} and {path}.")
+        models[name] = Path(path)
+    return models
 
 
 def _settings(options):
