@@ -177,7 +177,7 @@ def measure(options) -> dict:
     """All figures, by protocol and batch."""
     rows, asked = [], {size: requests(options.model, options.signature, size) for size in (1, 64)}
     with running(options.model, False) as (url, process), running(options.model, True) as (constant_url, _):
-        for batch, protocol in [(batch, protocol) for batch in asked for protocol in asked[batch]]:
+        for batch, protocol in [(size, name) for size in asked for name in asked[size]]:
             request = asked[batch][protocol]
             rates: dict[str, list[float]] = {url: [], constant_url: []}
             errors = 0
