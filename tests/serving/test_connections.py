@@ -121,6 +121,17 @@ def test_a_hundred_megabytes_are_refused_before_they_are_read(server):
     check_that_it_answers(server)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_sends_too_much_without_listening_still_reads_why(server, chunked):
+    head = HEAD % 5_000_000 + b"\r\n"
+    body = b" " * 5_000_000
+    if chunked:
+        head = head.replace(b"Content-Length: 5000000", b"Transfer-Encoding: chunked")
+        body = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    assert status(exchange(server, head + body)) == 413
+    check_that_it_answers(server)
+
+
 def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(server, caplog):
     for sent in (HEAD % len(BODY), HEAD % len(BODY) + b"\r\n" + BODY[:5], HEAD % len(BODY) + b"\r\n" + BODY):
         with socket.create_connection(("127.0.0.1", server)) as connection:

@@ -118,6 +118,13 @@ def test_a_broken_version_is_left_out_named_once_and_tried_again_when_it_changes
         assert answer(client) == 2
 
 
+def test_a_broken_version_at_the_start_is_refused_by_name(folder):
+    (folder / "2").mkdir()
+    (folder / "2" / "saved_model.pb").write_bytes(b"broken")
+    with pytest.raises(InputError, match="/2 cannot be loaded"):
+        serving(folder)
+
+
 def test_a_single_version_folder_is_served_as_it_is(folder):
     models, client = serving(folder / "1")
     export(folder, 2)

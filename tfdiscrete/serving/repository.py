@@ -72,7 +72,7 @@ class VersionedModels(ModelRepository):
         settings: how many versions are kept, and how they are served.
 
     Raises:
-        InputError: if a folder holds no SavedModel.
+        InputError: if a folder holds no SavedModel, or a broken one.
     """
 
     def __init__(self, folders: Mapping[str, Path | str], settings: Settings):
@@ -82,7 +82,10 @@ class VersionedModels(ModelRepository):
         self._broken: dict[Path, float] = {}
         for name in self._folders:
             for number, folder in self._wanted(name).items():
-                self.update(self._load(name, number, folder), _key(name, number))
+                try:
+                    self.update(self._load(name, number, folder), _key(name, number))
+                except Exception as error:
+                    raise InputError(f"{folder} cannot be loaded: {error!s:.200}") from error
             self._point_to_newest(name)
 
     @property

@@ -31,11 +31,14 @@ class Signature:
         self.inputs: dict[str, tf.TensorSpec] = dict(sorted(function.structured_input_signature[1].items()))
         self.outputs: dict[str, tf.TensorSpec] = dict(sorted(function.structured_outputs.items()))
         self._function = function
+        self._batches = [name for name, spec in self.inputs.items() if spec.shape.rank is None or _is_batch(spec)]
+        number = self.inputs.get("n")
+        self._asks_for_n = number is not None and number.shape.rank == 0 and number.dtype.is_integer
 
     @property
     def has_rows(self) -> bool:
         """Whether all inputs have a batch as first dimension, so that a request may send rows."""
-        return all(spec.shape.rank is None or _is_batch(spec) for spec in self.inputs.values())
+        return len(self._batches) == len(self.inputs)
 
     @property
     def takes_batches(self) -> bool:
@@ -45,13 +48,8 @@ class Signature:
 
     def rows(self, arrays: Mapping[str, np.ndarray]) -> int:
         """The rows that a request asks for: of its longest batch, or its `n`, an integer of shape `[]`."""
-        counts = [1]
-        for name, spec in self.inputs.items():
-            if spec.shape.rank == 0 and name == "n" and spec.dtype.is_integer:
-                counts.append(int(arrays[name]))
-            elif spec.shape.rank is None or _is_batch(spec):
-                counts.extend(arrays[name].shape[:1])
-        return max(counts)
+        asked = [int(arrays["n"])] if self._asks_for_n else []
+        return max([1, *asked, *(rows for name in self._batches for rows in arrays[name].shape[:1])])
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs by name, in the order of their names; bfloat16 as float32.
