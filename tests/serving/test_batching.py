@@ -44,7 +44,8 @@ async def all_of(call, requests, gate=None):
     if gate is not None:
         await asyncio.sleep(0.05)
         gate.set()
-    return await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(20):
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def test_requests_that_wait_are_computed_together_and_each_gets_its_own_rows(tiny):
