@@ -68,7 +68,7 @@ class PredictRequest(NamedTuple):
     def answer(self, outputs: dict[str, np.ndarray]) -> dict:
         """The body of the response, with arrays where JSON has lists."""
         if self.num_rows is None:
-            return {"outputs": _bare({name: _scalar(value) for name, value in outputs.items()})}
+            return {"outputs": _bare(outputs)}
         odd = {name: list(value.shape) for name, value in outputs.items() if value.shape[:1] != (self.num_rows,)}
         if odd:
             raise InputError(
@@ -101,10 +101,6 @@ def _columns(rows, signature):
 
 def _bare(values):
     return next(iter(values.values())) if len(values) == 1 else values
-
-
-def _scalar(array):
-    return array if array.ndim else array[()]
 
 
 def _listed(answer):
