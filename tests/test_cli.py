@@ -13,6 +13,7 @@ import pytest
 
 import tfdiscrete
 from tfdiscrete import cli, runs
+from tfdiscrete.serving.settings import Settings
 
 COMMANDS = ("train", "evaluate", "sample", "export", "serve", "experiment", "fit-pmf", "gradients")
 TOOL = Path(sys.executable).parent / "tfdiscrete"
@@ -44,6 +45,11 @@ def test_every_setting_is_an_option_with_its_default(capsys):
         (["train", "--temperature", "0"], "temperature must be a positive finite number"),
         (["train", "--num-categories", "0"], "num_categories must be an integer of at least 1"),
         (["train", "--resume"], "--resume needs --out"),
+        (["train", "--workers", "2", "--resume"], "--resume needs --out"),
+        (["train", "--workers", "2", "--strategy", "mirrored"], "leave --strategy out"),
+        (["train", "--workers", "0"], "workers must be an integer of at least 1"),
+        (["train", "--strategy", "mirored"], "Did you mean 'mirrored'"),
+        (["train", "--strategy", "multi_worker"], "several workers need TF_CONFIG"),
         (["train", "--resume", "--overwrite", "--out", "x"], "give one of them"),
         (["evaluate", "nowhere"], "holds no run"),
         (["evaluate", "nowhere", "--split", "tset"], "Did you mean 'test'"),
@@ -67,6 +73,11 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
     assert error.count("\n") == 1
     assert message in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_server_has_the_same_defaults_here_and_in_python():
+    parsed = vars(cli.make_parser(["serve"]).parse_args(["serve", "models/vae"]))
+    assert {name: parsed[name] for name in Settings._fields} == Settings()._asdict()
 
 
 @pytest.mark.parametrize(

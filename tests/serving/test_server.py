@@ -12,54 +12,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving.server import find_model, serve
+from tfdiscrete.serving import name_models, serve
 
 needs_kserve = pytest.mark.skipif(
     importlib.util.find_spec("kserve") is None, reason='needs KServe: pip install "tfdiscrete[serve]"'
 )
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-
-
-# Finding the folder.
-
-
-def make_versions(folder, *names):
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        (folder / name / "saved_model.pb").touch()
-
-
-def test_the_highest_version_is_the_highest_number(tmp_path):
-    make_versions(tmp_path, "9", "10", "latest", ".11.partial")
-    (tmp_path / "12").mkdir()
-    assert find_model(tmp_path) == tmp_path / "10"
-
-
-def test_run_base_and_version_folders_lead_to_the_same_model(tmp_path):
-    make_versions(tmp_path / "saved_model", "1")
-    (tmp_path / "config.json").touch()
-    version = tmp_path / "saved_model" / "1"
-    assert find_model(tmp_path) == find_model(str(tmp_path / "saved_model")) == find_model(version) == version
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match="expected the folder of a finished run.*holds no SavedModel"):
-        find_model(tmp_path)
-    with pytest.raises(InputError, match=r"nowhere, which is no folder\.$"):
-        find_model(tmp_path / "nowhere")
-    (tmp_path / "config.json").touch()
-    with pytest.raises(InputError, match="has not exported its model; let it finish"):
-        find_model(tmp_path)
-
-
-# The server.
 
 
 def refuse_to_load(path):
@@ -94,6 +60,38 @@ def test_a_missing_kserve_is_named_with_its_extra(base, monkeypatch):
     monkeypatch.setitem(sys.modules, "kserve", None)
     with pytest.raises(InputError, match=r'pip install "tfdiscrete\[serve\]"'):
         serve({"tiny": base})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"version": 2}, "takes the options versions, max_batch_size.*Received: version"),
+        ({"versions": 0}, "versions must be an integer of at least 1"),
+        ({"max_rows": 2.5}, "max_rows must be an integer"),
+        ({"max_batch_size": True}, "max_batch_size must be an integer"),
+        ({"batch_wait": -1}, "batch_wait must be a finite number of at least 0"),
+        ({"batch_wait": 2}, "in seconds, at most 1"),
+        ({"max_request_mb": 0}, "max_request_mb must be a positive"),
+        ({"poll_seconds": math.nan}, "poll_seconds must be a positive"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(base, options, message):
+    with pytest.raises(InputError, match=message):
+        serve({"tiny": base}, **options)
+
+
+def test_models_of_a_command_line_are_named_after_their_folders_or_as_told(tmp_path):
+    (tmp_path / "lr=0.1").mkdir()
+    (tmp_path / "my run").mkdir()
+    paths = [f"{tmp_path}/lr=0.1", f"{tmp_path}/my run", f"vae={tmp_path}/lr=0.1", "a=b=c"]
+    assert name_models(paths) == {
+        "lr-0.1": tmp_path / "lr=0.1",
+        "my-run": tmp_path / "my run",
+        "vae": tmp_path / "lr=0.1",
+        "a": Path("b=c"),
+    }
+    with pytest.raises(InputError, match="two models are named 'a': give NAME=PATH. Received: x/a and y/a"):
+        name_models(["x/a", "y/a"])
 
 
 # KServe reads sys.argv when it is imported, and would end the process over this --workers.
@@ -149,7 +147,8 @@ def printed_request(printed):
 def test_a_server_answers_over_http_until_it_is_told_to_stop(base, tiny, encoded, tmp_path):
     output = tmp_path / "output"
     with running_server(base, output) as (process, url):
-        assert ask(f"{url}/tiny") == (200, {"name": "tiny", "ready": True})
+        status, answer = ask(f"{url}/tiny")
+        assert (status, answer["name"], answer["ready"]) == (200, "tiny", True)
         status, answer = ask(f"{url}/tiny:predict", {"instances": X.tolist()})
         assert status == 200
         np.testing.assert_allclose([row["probabilities"] for row in answer["predictions"]], encoded["probabilities"])
@@ -175,7 +174,7 @@ def test_a_server_answers_over_http_until_it_is_told_to_stop(base, tiny, encoded
         for i, (status, answer) in enumerate(answers):
             assert status == 200
             expected = tiny.signatures["sample"](seed=tf.constant([i, 0]), n=tf.constant(2))["samples"]
-            np.testing.assert_array_equal(answer["outputs"], expected)
+            np.testing.assert_array_equal(np.float32(answer["outputs"]), expected)
 
         address, body = printed_request(output.read_text())
         assert ask(address, body)[0] == 200
@@ -183,6 +182,6 @@ def test_a_server_answers_over_http_until_it_is_told_to_stop(base, tiny, encoded
         assert process.wait(timeout=30) == 0
 
     printed = output.read_text()
-    assert f"Serving on {url}" in printed
+    assert f"models on {url}" in printed
     assert "sample(n: int32 [], seed: int32 [2]) -> samples" in printed
     assert not re.search("Traceback|Deprecat|kserve|uvicorn", printed)

@@ -1,10 +1,17 @@
 """`tfdiscrete serve`."""
 
 import argparse
-import re
-from pathlib import Path
 
 from tfdiscrete.cli.parser import add_command
+
+_LIMITS = {
+    "--max-batch-size": (int, 256, "rows of waiting requests that are computed together; 1 computes each alone"),
+    "--batch-wait": (float, 0.0, "seconds that a batch which is not full waits for more"),
+    "--max-rows": (int, 4096, "rows that a request may have, or ask for as n"),
+    "--max-request-mb": (float, 16.0, "the largest request, in MiB"),
+    "--request-timeout": (float, 30.0, "seconds that a request's body may take to arrive"),
+    "--poll-seconds": (float, 1.0, "time between two looks for new versions"),
+}
 
 
 def add(commands) -> argparse.ArgumentParser:
@@ -13,24 +20,36 @@ def add(commands) -> argparse.ArgumentParser:
         commands,
         "serve",
         run,
-        "Serve a run or a SavedModel over HTTP, with TF Serving's REST requests (needs the 'serve' extra).",
-        "  tfdiscrete serve runs/digits-0001 --port 8080\n"
-        "  curl localhost:8080/v1/models/digits-0001            # is it ready?",
+        "Serve runs or SavedModels over HTTP, with TF Serving's REST requests and the Open Inference Protocol, and a "
+        "page to draw on at / (needs the 'serve' extra).",
+        "  tfdiscrete serve runs/digits-0001 --port 8080        # then open http://127.0.0.1:8080\n"
+        "  tfdiscrete serve digits=runs/digits-0001 fashion=models/fashion --versions 2\n"
+        "  curl localhost:8080/v1/models/digits                 # is it ready?",
     )
-    parser.add_argument("model", metavar="RUN_OR_SAVED_MODEL", help="a run, or a folder BASE with BASE/VERSION/")
-    parser.add_argument("--name", help="the model's name in the address (default: the folder's name)")
+    parser.add_argument(
+        "models",
+        metavar="[NAME=]PATH",
+        nargs="+",
+        help="a run, a folder BASE with BASE/VERSION/, or one version; NAME in the address (default: the folder's)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one (default 8080)")
+    parser.add_argument(
+        "--versions",
+        type=int,
+        default=1,
+        metavar="NUMBER",
+        help="the newest versions of each model that are served side by side (default 1)",
+    )
+    limits = parser.add_argument_group("limits")
+    for option, (kind, default, text) in _LIMITS.items():
+        limits.add_argument(option, type=kind, default=default, metavar="NUMBER", help=f"{text} (default {default:g})")
     return parser
 
 
 def run(parsed) -> None:
     """Runs it."""
-    from tfdiscrete.serving import serve
+    from tfdiscrete.serving import name_models, serve
 
-    path = Path(parsed.model)
-    serve(
-        {parsed.name or re.sub(r"[^\w.-]", "-", path.resolve().name, flags=re.ASCII): path},
-        host=parsed.host,
-        port=parsed.port,
-    )
+    names = ("host", "port", "versions", *(option[2:].replace("-", "_") for option in _LIMITS))
+    serve(name_models(parsed.models), **{name: getattr(parsed, name) for name in names})

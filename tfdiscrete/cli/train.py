@@ -14,6 +14,7 @@ Ctrl-C, SIGTERM, a crash or a full disk, the same command with --resume goes on 
   tfdiscrete train --dataset binarized_mnist --epochs 300 --out runs/mnist
   tfdiscrete train --out runs/mnist --resume
   tfdiscrete train --estimator score_function --num-latents 8 --num-categories 4
+  tfdiscrete train --workers 2                        # a trial of a cluster on this machine
   tfdiscrete train --model semi_supervised_vae --num-labelled 50
   tfdiscrete train --model vector_quantized_vae --help
 
@@ -32,6 +33,16 @@ def add(commands) -> argparse.ArgumentParser:
         help="continue the run in --out; without a decaying learning rate, --epochs may grow",
     )
     group.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    group.add_argument(
+        "--strategy",
+        default="none",
+        metavar="NAME",
+        help="over what training is spread: none, mirrored (all GPUs of this machine, or its CPU devices), "
+        "multi_worker (the cluster in TF_CONFIG) (default none)",
+    )
+    group.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes on this machine that train one model (default 1)"
+    )
     return parser
 
 
@@ -73,11 +84,17 @@ def run(parsed) -> None:
     """Runs it."""
     from tfdiscrete import runs
 
-    own = ("command", "options", "out", "resume", "overwrite")
+    own = ("command", "options", "out", "resume", "overwrite", "strategy", "workers")
     settings = {name: value for name, value in vars(parsed).items() if name not in own}
     if parsed.resume and parsed.overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
-    folder = runs.train(settings, parsed.out, resume=parsed.resume, overwrite=parsed.overwrite)
+    if parsed.workers != 1 and parsed.strategy != "none":
+        raise InputError("--workers brings a strategy of its own: leave --strategy out.")
+    how = {"resume": parsed.resume, "overwrite": parsed.overwrite}
+    if parsed.workers == 1:
+        folder = runs.train(settings, parsed.out, strategy=parsed.strategy, **how)
+    else:
+        folder = runs.train_on_workers(settings, parsed.out, workers=parsed.workers, **how)
     recipe = folder.read_recipe()
     print_figures(recipe, folder.read_metrics(), f"{recipe.dataset}, test split")
     print(runs.next_steps(folder))

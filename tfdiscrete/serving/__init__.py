@@ -4,7 +4,8 @@ from tfdiscrete.serving.endpoints import endpoints_of
 from tfdiscrete.serving.export import Export, export_model, export_saved_model
 from tfdiscrete.serving.formats import FormatReport
 from tfdiscrete.serving.rest import predict
-from tfdiscrete.serving.server import find_model, serve
+from tfdiscrete.serving.server import name_models, serve
+from tfdiscrete.serving.versions import find_model
 from tfdiscrete.serving.warm_up import replay_warm_up
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "export_model",
     "export_saved_model",
     "find_model",
+    "name_models",
     "predict",
     "replay_warm_up",
     "serve",

@@ -9,10 +9,14 @@ model computes to the server, which writes them as `null`.
 TensorFlow authors, "RESTful API", https://www.tensorflow.org/tfx/serving/api_rest.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
-import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_name
+from tfdiscrete.serving.arrays import describe, from_lists
+from tfdiscrete.serving.signatures import Signature, signatures_of
 
 
 def predict(saved_model, payload: dict) -> dict:
@@ -33,84 +37,74 @@ def predict(saved_model, payload: dict) -> dict:
     Raises:
         InputError: for a body, a signature, or inputs (names, shapes, types, values) that the model does not take.
     """
-    if not isinstance(payload, dict) or ("instances" in payload) == ("inputs" in payload):
-        received = sorted(payload) if isinstance(payload, dict) else type(payload).__name__
-        raise InputError(f'expected a JSON object with either "instances" or "inputs". Received: {received}.')
-    name = check_name("signature", payload.get("signature_name", "serving_default"), saved_model.signatures)
-    signature = saved_model.signatures[name]
-    specs = input_specs(signature)
-    columns = _columns(payload, name, specs)
-    tensors = {key: _tensor(key, columns[key], spec) for key, spec in specs.items()}
-    try:
-        outputs = {key: value.numpy() for key, value in sorted(signature(**tensors).items())}
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        reason = error.message.split("\n\t [[")[0].rsplit("\n", 1)[-1]
-        raise InputError(f"signature {name!r} cannot take these values: {reason}.") from error
-    if "instances" in payload:
-        return {"predictions": _to_rows(outputs, len(payload["instances"]))}
-    return {"outputs": _bare({key: value.tolist() for key, value in outputs.items()})}
+    request = PredictRequest.parse(payload, signatures_of(saved_model))
+    return _listed(request.answer(request.signature(request.arrays)))
 
 
-def input_specs(signature) -> dict[str, tf.TensorSpec]:
-    """The inputs of a signature, by name."""
-    return dict(sorted(signature.structured_input_signature[1].items()))
+class PredictRequest(NamedTuple):
+    """A checked request."""
+
+    signature: Signature
+    arrays: dict[str, np.ndarray]
+    num_rows: int | None
+    """Of "instances"; None for "inputs"."""
+
+    @classmethod
+    def parse(cls, payload, signatures: Mapping[str, Signature]) -> "PredictRequest":
+        """Checks a decoded body; raises `InputError`."""
+        if not isinstance(payload, dict) or ("instances" in payload) == ("inputs" in payload):
+            received = sorted(payload) if isinstance(payload, dict) else type(payload).__name__
+            raise InputError(
+                f'expected a JSON object with either "instances" or "inputs". Received: {received!s:.200}.'
+            )
+        signature = choose(signatures, payload.get("signature_name", "serving_default"))
+        if "inputs" in payload:
+            columns, num_rows = signature.named(payload["inputs"]), None
+        else:
+            columns, num_rows = _columns(payload["instances"], signature), len(payload["instances"])
+        arrays = {name: from_lists(name, columns[name], spec) for name, spec in signature.inputs.items()}
+        return cls(signature, arrays, num_rows)
+
+    def answer(self, outputs: dict[str, np.ndarray]) -> dict:
+        """The body of the response, with arrays where JSON has lists."""
+        if self.num_rows is None:
+            return {"outputs": _bare(outputs)}
+        odd = {name: list(value.shape) for name, value in outputs.items() if value.shape[:1] != (self.num_rows,)}
+        if odd:
+            raise InputError(
+                f'outputs of shapes {odd} have no row for each of the {self.num_rows} "instances": use "inputs".'
+            )
+        if len(outputs) == 1:
+            return {"predictions": _bare(outputs)}
+        rows = zip(*outputs.values(), strict=True)
+        return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
 
 
-def describe(specs: dict[str, tf.TensorSpec]) -> str:
-    """Inputs as a person reads them: `x: float32 [None, 8, 8]`."""
-    shapes = {name: "[...]" if s.shape.rank is None else s.shape.as_list() for name, s in specs.items()}
-    return ", ".join(f"{name}: {specs[name].dtype.name} {shape}" for name, shape in shapes.items())
+def choose(signatures: Mapping[str, Signature], name) -> Signature:
+    """The signature of that name; raises `InputError` that lists them all."""
+    return signatures[check_name("signature", name if isinstance(name, str) else repr(name)[:50], signatures)]
 
 
-def _named(values, signature, specs):
-    if not isinstance(values, dict) and len(specs) == 1:
-        return {next(iter(specs)): values}
-    received = sorted(values) if isinstance(values, dict) else "values without names"
-    if received != sorted(specs):
-        raise InputError(f"signature {signature!r} takes {describe(specs) or 'no inputs'}. Received: {received}.")
-    return values
-
-
-def _columns(payload, signature, specs):
-    if "inputs" in payload:
-        return _named(payload["inputs"], signature, specs)
-    rows = payload["instances"]
+def _columns(rows, signature):
     if not isinstance(rows, list) or not rows:
         raise InputError(f'"instances" must be a list of at least one row. Received: {rows!s:.40}.')
-    if any(spec.shape.rank is not None and spec.shape[:1].as_list() != [None] for spec in specs.values()):
+    if not signature.has_rows:
         raise InputError(
-            f'signature {signature!r} takes {describe(specs)}, not batches: use "inputs". Received: "instances".'
+            f"signature {signature.name!r} takes {describe(signature.inputs)}, not batches: "
+            'use "inputs". Received: "instances".'
         )
-    rows = [_named(row, signature, specs) for row in rows]
-    return {name: [row[name] for row in rows] for name in specs}
-
-
-def _tensor(name, value, spec):
-    """The checked tensor: nothing is rounded to an integer, wrapped around or made infinite on the way."""
-    expected = f"expected {describe({name: spec})}. Received:"
-    kinds = "iuf" if spec.dtype.is_floating else "iu" if spec.dtype.is_integer else "b"
-    try:
-        array = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{expected} nested lists of unequal lengths.") from error
-    if not array.size or not spec.shape.is_compatible_with(array.shape):
-        raise InputError(f"{expected} shape {list(array.shape)}{'' if array.size else ', which is empty'}.")
-    if array.dtype.kind not in kinds:
-        raise InputError(f"{expected} values of another type.")
-    with np.errstate(over="ignore"):
-        cast = array.astype(spec.dtype.as_numpy_dtype)
-    if not (np.isfinite(cast).all() if spec.dtype.is_floating else np.array_equal(cast, array)):
-        raise InputError(f"{expected} NaN, infinity, or a number beyond the type's range.")
-    return tf.constant(cast)
+    if len(signature.inputs) == 1 and not isinstance(rows[0], dict):
+        return dict.fromkeys(signature.inputs, rows)
+    rows = [signature.named(row) for row in rows]
+    return {name: [row[name] for row in rows] for name in signature.inputs}
 
 
 def _bare(values):
     return next(iter(values.values())) if len(values) == 1 else values
 
 
-def _to_rows(outputs, batch):
-    odd = {name: list(value.shape) for name, value in outputs.items() if value.shape[:1] != (batch,)}
-    if odd:
-        raise InputError(f'outputs of shapes {odd} have no row for each of the {batch} "instances": use "inputs".')
-    rows = zip(*(value.tolist() for value in outputs.values()), strict=True)
-    return [_bare(dict(zip(outputs, row, strict=True))) for row in rows]
+def _listed(answer):
+    """The same with lists for arrays."""
+    if isinstance(answer, dict):
+        return {name: _listed(value) for name, value in answer.items()}
+    return [_listed(value) for value in answer] if isinstance(answer, list) else answer.tolist()

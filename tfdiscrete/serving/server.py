@@ -1,71 +1,68 @@
-"""A model server: SavedModels over HTTP, with the request and response bodies of TF Serving's REST predict API.
+"""A model server: SavedModels over HTTP, with TF Serving's REST requests and the Open Inference Protocol.
 
     BASE/<integer version>/saved_model.pb  ->  POST /v1/models/NAME:predict  {"inputs": ...} -> {"outputs": ...}
 
-The server is KServe's (`pip install "tfdiscrete[serve]"`). Unlike TF Serving it loads one version of a model, and has
-no `/versions/N` and no `/metadata`.
+| address, after `http://HOST:PORT` | answers |
+|---|---|
+| `/` | a page to draw, encode and sample on |
+| `/v1/models`, `/v1/models/NAME` | what is served, and in which versions |
+| `/v1/models/NAME/metadata` | the signatures, as TF Serving gives them |
+| `/v1/models/NAME:predict` | TF Serving's rows and columns; see `tfdiscrete.serving.rest` |
+| `/v2/models/NAME`, `/v2/models/NAME/ready` | the tensors of a signature (`?signature_name=`) |
+| `/v2/models/NAME/infer` | JSON or binary tensors; see `tfdiscrete.serving.open_inference` |
+| `/v2/health/live`, `/v2/health/ready`, `/metrics` | for Kubernetes and Prometheus |
+
+After NAME, `/versions/N` asks for one version. The server is KServe's (`pip install "tfdiscrete[serve]"`).
 
 KServe authors, "V1 inference protocol", https://kserve.github.io/website.
 """
 
-import asyncio
 import contextlib
+import gc
 import json
-import logging
 import re
 import signal
 import socket
 import sys
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving.rest import describe, input_specs, predict
+from tfdiscrete.serving.arrays import describe
+from tfdiscrete.serving.settings import Settings
+from tfdiscrete.serving.versions import find_model
+
+STOP_SECONDS = 30
+"""How long a server that is told to stop waits for the open requests."""
 
 
-def find_model(path: Path | str) -> Path:
-    """The version folder to load from a run folder, a base folder of versions, or a version folder itself.
-
-    Args:
-        path: holds `saved_model/<version>/`, `<version>/` or `saved_model.pb`; the highest integer version is taken.
-
-    Raises:
-        InputError: where there is no SavedModel, for example in the folder of a run that has not finished.
-    """
-    path = Path(path)
-    if (path / "saved_model.pb").is_file():
-        return path
-    base = path / "saved_model" if (path / "saved_model").is_dir() else path
-    versions = [file.parent for file in base.glob("*/saved_model.pb") if file.parent.name.isdecimal()]
-    if versions:
-        return max(versions, key=lambda version: int(version.name))
-    received = f"{path}, which holds no SavedModel" if path.is_dir() else f"{path}, which is no folder"
-    if (path / "config.json").is_file():
-        received = f"{path}, a run that has not exported its model; let it finish first"
-    raise InputError(
-        f"expected the folder of a finished run, of integer versions, or of a saved_model.pb. Received: {received}."
-    )
-
-
-def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "127.0.0.1") -> None:
+def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "127.0.0.1", **options) -> None:
     """Serves each model at `/v1/models/NAME` until Ctrl-C or SIGTERM, then finishes the open requests and returns.
 
-    A refused request is answered with status 400, an unknown model with 404, both with `{"error": message}`. Call it
-    in the main thread, once in a process.
+    A new version that appears in a model's folder is served as soon as it is loaded; an older one, once it is no longer
+    kept, is released after its last request. A refused request is answered with status 400, an unknown model or version
+    with 404, a request that is too slow with 408, too large with 413, of another content type with 415, all with
+    `{"error": message}`. Call it in the main thread, once in a process.
 
     Args:
         models: name in the URL to folder, as `find_model` takes it.
         port: 0 takes a free one.
         host: the address to listen on; "0.0.0.0" also answers other machines, without any authentication.
+        **options: the fields of `Settings`:
+
+            versions (1): the newest versions of each model that are served side by side;
+            max_batch_size (256): rows of waiting requests that are computed together; 1 computes each alone;
+            batch_wait (0): seconds that a batch which is not full waits for more;
+            max_rows (4096): rows that a request may have, or ask for as `n`;
+            max_request_mb (16): the largest body, in MiB;
+            request_timeout (30): seconds that a body may take to arrive;
+            poll_seconds (1): time between two looks for new versions.
 
     Raises:
-        InputError: if KServe is missing, a name or folder cannot be used, or the port is taken; before loading.
+        InputError: if KServe is missing, a name, folder or option cannot be used, or the port is taken; before loading.
     """
-    kserve = _import_kserve()
+    settings = _settings(options)
+    _import_kserve()
     if not models or not all(re.fullmatch(r"[\w.-]+", name, re.ASCII) for name in models):
         raise InputError(f"name each model with letters, digits, '_', '-' and '.'. Received: names {list(models)}.")
     folders = {name: find_model(path) for name, path in models.items()}
@@ -73,71 +70,98 @@ def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "12
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         listener = stack.enter_context(_listen(host, port))
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
-        loaded = {name: tf.saved_model.load(str(folder)) for name, folder in folders.items()}
-        url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/v1/models"
-        print(_announcement(url, folders, loaded), flush=True)
-        _rest_server(kserve, loaded).run(sockets=[listener])
+        # Here, since the modules that import KServe can be imported only where it is installed.
+        from tfdiscrete.serving.repository import VersionedModels
+
+        # The libraries' objects stay for ever: a full collection would walk over them for 0.2 s, in which nobody is
+        # answered. The models, which come later, are collected as ever.
+        gc.collect()
+        gc.freeze()
+        repository = VersionedModels(models, settings)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        print(_announcement(url, folders, repository), flush=True)
+        _http_server(repository, settings).run(sockets=[listener])
+
+
+def name_models(arguments: Sequence[str]) -> dict[str, Path]:
+    """The models of a command line, by name, from `NAME=PATH` or `PATH`, which is named after its folder.
+
+    An argument that exists as a path is one, even with "=" in it; what a name cannot hold becomes "-".
+
+    Raises:
+        InputError: if two have the same name.
+    """
+    models: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if not equals or Path(argument).exists():
+            path = argument
+            name = re.sub(r"[^\w.-]", "-", Path(argument).resolve().name, flags=re.ASCII)
+        if name in models:
+            raise InputError(f"two models are named {name!r}: give NAME=PATH. Received: {models[name]} and {path}.")
+        models[name] = Path(path)
+    return models
+
+
+def _settings(options):
+    unknown = sorted(set(options) - set(Settings._fields))
+    if unknown:
+        raise InputError(f"serve takes the options {', '.join(Settings._fields)}. Received: {', '.join(unknown)}.")
+    return Settings(**options).checked()
 
 
 def _import_kserve():
     # KServe reads sys.argv when it is imported: our own options are not for it.
     arguments, sys.argv = sys.argv, sys.argv[:1]
     try:
-        import kserve
+        import kserve  # noqa: F401
     except ImportError as error:
         raise InputError(f'serving needs KServe ({error}): pip install "tfdiscrete[serve]".') from error
     finally:
         sys.argv = arguments
-    return kserve
 
 
 def _listen(host, port):
     if not 0 <= port < 2**16:
         raise InputError(f"--port must be from 0 to 65535. Received: {port}.")
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
     except OSError as error:
         raise InputError(f"cannot listen on port {port} of {host}: {error.args[1]}. Choose another --port.") from error
 
 
-def _rest_server(kserve, loaded):
-    """KServe's HTTP server; `ModelServer.start` would listen on all addresses."""
-    from kserve.errors import InvalidInput
-    from kserve.protocol.rest.server import RESTServer
+def _http_server(repository, settings):
+    import uvicorn
 
-    class SavedModel(kserve.Model):
-        async def predict(self, payload, headers=None):
-            try:
-                # curl -d sends its JSON as a form, which KServe hands over undecoded.
-                payload = json.loads(payload) if isinstance(payload, bytes) else payload
-                return await asyncio.to_thread(predict, loaded[self.name], payload)
-            except (InputError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise InvalidInput(str(error)) from error
+    from tfdiscrete.serving.application import build_application
+    from tfdiscrete.serving.connections import BoundedHttpProtocol
 
-    # KServe logs a traceback for each refused request; uvicorn still logs those of the server's own failures.
-    logging.getLogger("kserve").addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")
-    server = kserve.ModelServer(enable_grpc=False, enable_latency_logging=False)
-    for name in loaded:
-        model = SavedModel(name)
-        model.load()
-        server.register_model(model)
-    return RESTServer("kserve.model_server:app", server.dataplane, server.model_repository_extension, http_port=0)
+    config = uvicorn.Config(
+        build_application(repository, settings),
+        http=BoundedHttpProtocol,
+        ws="none",
+        # Longer than the idle time of common proxies, which would otherwise send a request into a closing connection.
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return uvicorn.Server(config)
 
 
-def _announcement(url, folders, loaded):
+def _announcement(url, folders, repository):
     """What is served, and a request to paste: the one with the shortest body."""
-    lines, requests = [f"Serving on {url} until Ctrl-C"], []
-    for name, saved_model in loaded.items():
-        lines.append(f"\n{name}  ({folders[name]})")
-        for key, signature in saved_model.signatures.items():
-            specs = input_specs(signature)
-            lines.append(f"  {key}({describe(specs)}) -> {', '.join(sorted(signature.structured_outputs))}")
-            body = json.dumps({"signature_name": key, "inputs": {k: _example(spec) for k, spec in specs.items()}})
-            requests.append(f"curl -d '{body}' {url}/{name}:predict")
+    from tfdiscrete.serving.repository import example
+
+    lines, requests = [f"Serving on {url} until Ctrl-C; models on {url}/v1/models"], []
+    for name, folder in folders.items():
+        lines.append(f"\n{name}  ({folder})")
+        for key, signature in repository.get_model(name).version.signatures.items():
+            lines.append(f"  {key}({describe(signature.inputs)}) -> {', '.join(signature.outputs)}")
+            inputs = {k: example(spec).tolist() for k, spec in signature.inputs.items()}
+            body = json.dumps({"signature_name": key, "inputs": inputs})
+            requests.append(f"curl -d '{body}' {url}/v1/models/{name}:predict")
     return "\n".join([*lines, "", min(requests, key=len, default="")])
-
-
-def _example(spec):
-    shape = [size or 1 for size in spec.shape.as_list()] if spec.shape.rank else []
-    return np.full(shape, 0 if shape else 1, spec.dtype.as_numpy_dtype).tolist()

@@ -1,0 +1,94 @@
+"""A signature of a SavedModel, from NumPy arrays to NumPy arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdiscrete.errors import InputError
+from tfdiscrete.serving.arrays import describe, kind
+
+# What a model says of inputs it cannot take; its other errors are its own.
+_REFUSALS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnimplementedError,
+)
+
+
+class Signature:
+    """A function of the SavedModel by the name it is asked for; safe to call from several threads.
+
+    Args:
+        name: in requests.
+        function: as the loaded SavedModel's `signatures` give it; the SavedModel must be kept alive beside it.
+    """
+
+    def __init__(self, name: str, function):
+        self.name = name
+        self.inputs: dict[str, tf.TensorSpec] = dict(sorted(function.structured_input_signature[1].items()))
+        self.outputs: dict[str, tf.TensorSpec] = dict(sorted(function.structured_outputs.items()))
+        self._function = function
+        self._batches = [name for name, spec in self.inputs.items() if spec.shape.rank is None or _is_batch(spec)]
+        number = self.inputs.get("n")
+        self._asks_for_n = number is not None and number.shape.rank == 0 and number.dtype.is_integer
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether all inputs have a batch as first dimension, so that a request may send rows."""
+        return len(self._batches) == len(self.inputs)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether rows of several requests may be stacked: inputs and outputs all have a batch, then fixed sizes."""
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        return bool(self.inputs) and all(_is_batch(spec) and spec.shape[1:].is_fully_defined() for spec in specs)
+
+    def rows(self, arrays: Mapping[str, np.ndarray]) -> int:
+        """The rows that a request asks for: of its longest batch, or its `n`, an integer of shape `[]`."""
+        asked = [int(arrays["n"])] if self._asks_for_n else []
+        return max([1, *asked, *(rows for name in self._batches for rows in arrays[name].shape[:1])])
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name, in the order of their names; bfloat16 as float32.
+
+        Raises:
+            InputError: for values that the model refuses.
+        """
+        try:
+            outputs = self._function(**{name: tf.constant(arrays[name]) for name in self.inputs})
+            return {name: _widened(outputs[name].numpy()) for name in self.outputs}
+        except _REFUSALS as error:
+            reason = error.message.split("\n\t [[")[0].rsplit("\n", 1)[-1]
+            raise InputError(f"signature {self.name!r} cannot take these values: {reason}.") from error
+
+    def named(self, values: Any) -> dict[str, Any]:
+        """The inputs by name; that of a single one may be left out."""
+        if not isinstance(values, dict) and len(self.inputs) == 1:
+            return {next(iter(self.inputs)): values}
+        received = sorted(values) if isinstance(values, dict) else "values without names"
+        if received != sorted(self.inputs):
+            raise InputError(
+                f"signature {self.name!r} takes {describe(self.inputs) or 'no inputs'}. Received: {received!s:.200}."
+            )
+        return values
+
+
+def signatures_of(saved_model) -> dict[str, Signature]:
+    """The signatures of numbers and booleans, by name: others, of texts for example, are not served."""
+    found = {name: Signature(name, function) for name, function in saved_model.signatures.items()}
+    return {
+        name: signature
+        for name, signature in found.items()
+        if all(kind(spec.dtype) for spec in [*signature.inputs.values(), *signature.outputs.values()])
+    }
+
+
+def _is_batch(spec):
+    return bool(spec.shape.rank) and spec.shape[0] is None
+
+
+def _widened(array):
+    return array.astype(np.float32) if array.dtype == tf.bfloat16.as_numpy_dtype else array
