@@ -188,7 +188,8 @@ class RunFolder:
         """The trained model; raises `InputError` where it cannot be read."""
         try:
             return keras.saving.load_model(self.model)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        # A file of a stranger may fail in any of these ways; Keras runs no code that it holds.
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.model} cannot be read ({str(error).splitlines()[0]}).") from error
 
 

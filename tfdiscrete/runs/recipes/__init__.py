@@ -1,5 +1,6 @@
 """How a run is done, one file for each model of `tfdiscrete train --model`."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from tfdiscrete.errors import InputError, check_name
@@ -23,7 +24,7 @@ def from_json(entries: Mapping) -> Recipe:
     """
     settings = dict(entries)
     recipe = REGISTRY[check_name("model", settings.pop("model", DiscreteVAERecipe.model), REGISTRY)]
-    known = recipe.__dataclass_fields__
+    known = [field.name for field in dataclasses.fields(recipe)]
     if unknown := set(settings) - set(known):
         raise InputError(
             f"unknown settings {sorted(unknown)} in a config of {recipe.model}. Known: {', '.join(sorted(known))}."
