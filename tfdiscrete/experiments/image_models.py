@@ -6,7 +6,9 @@
     labels      a classifier from 100 or 50 labels (Lorberbom and others, 2019), three seeds
     codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
 
-Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables.
+Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables. Those
+of the invertible Gaussian are straight-through: a relaxed one, at temperature 0.25, had a loss of 129 nats, and with hard
+samples 140.
 
 Weonyoung Joo, Dongjun Kim, Seungjae Shin, Il-Chul Moon (2020), "Generalized Gumbel-Softmax Gradient Estimator for
 Generic Discrete Random Variables", arXiv 2003.01847.
@@ -60,7 +62,12 @@ SETTINGS: dict[str, dict] = {
         for kind, explicit in (("implicit", "false"), ("explicit", "true"))
     },
     **{
-        f"gaussian-{flow}": {**_LINEAR, "family": "invertible_gaussian", "family_options": f"flow={flow}"}
+        f"gaussian-{flow}": {
+            **_LINEAR,
+            "family": "invertible_gaussian",
+            "family_options": f"flow={flow}",
+            "estimator_options": "straight_through=true",
+        }
         for flow in ("none", "planar", "stick_breaking")
     },
     "gaussian-gumbel_softmax": {**_LINEAR, "estimator": "gumbel_softmax"},
