@@ -6,9 +6,9 @@
     labels      a classifier from 100 or 50 labels (Lorberbom and others, 2019), three seeds
     codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
 
-Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables. Those
-of the invertible Gaussian are straight-through: relaxed at temperature 0.25, one had a loss of 129 nats, and of 140 with
-hard samples.
+Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables.
+Those of the invertible Gaussian are straight-through: relaxed at temperature 0.25, one had a loss of 129 nats, and 140
+with hard samples.
 
 Weonyoung Joo, Dongjun Kim, Seungjae Shin, Il-Chul Moon (2020), "Generalized Gumbel-Softmax Gradient Estimator for
 Generic Discrete Random Variables", arXiv 2003.01847.
