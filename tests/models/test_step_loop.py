@@ -255,6 +255,34 @@ def test_a_prior_of_the_posterior_is_fitted_by_all_replicas():
     assert np.isfinite(better.evaluate(X, batch_size=BATCH, verbose=0)).all()
 
 
+@pytest.mark.parametrize("option", [{"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}])
+def test_an_optimizer_that_clips_parts_of_gradients_is_refused(option):
+    with (
+        mirrored().scope(),
+        pytest.raises(InputError, match=r"must not clip or accumulate gradients\. Received: \w+=1.0"),
+    ):
+        make_vae(optimizer=keras.optimizers.SGD(0.5, **option))
+    make_vae(optimizer=keras.optimizers.SGD(0.5, **option))
+
+
+def test_an_empty_share_is_refused_with_batch_normalization():
+    with mirrored().scope():
+        encoder = keras.Sequential([keras.Input((6,)), keras.layers.BatchNormalization(), dense(6, 1)])
+        encoder.add(keras.layers.Reshape((2, 3)))
+        decoder = keras.Sequential([keras.Input((2, 3)), keras.layers.Flatten(), dense(6, 2)])
+        vae = DiscreteVAE(encoder, decoder, estimator="enumeration", seed=1)
+        vae.compile("sgd")
+    vae.fit(X[:20], batch_size=BATCH, verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="every replica needs an example of each batch"):
+        vae.fit(X, batch_size=BATCH, verbose=0)
+    assert np.isfinite(vae.evaluate(X, batch_size=BATCH, verbose=0)).all()
+
+
+def test_validation_data_may_have_no_targets():
+    one, spread = both(make_vae)
+    assert_alike(fit(one, validation_data=(X, None)), fit(spread, validation_data=(X, None)))
+
+
 def test_networks_without_an_input_shape_are_built_by_the_first_data():
     with mirrored().scope():
         encoder = keras.Sequential([dense(6, 1), keras.layers.Reshape((2, 3))])

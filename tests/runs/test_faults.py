@@ -10,11 +10,13 @@ import threading
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from tfdiscrete import runs
 from tfdiscrete.errors import InputError
+from tfdiscrete.training import strategies
 
 SMALL = {"epochs": 6, "num_latents": 3, "num_categories": 4, "estimator": "nvil", "seed": 5}
 
@@ -138,9 +140,67 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_where_there_is_room(whole,
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     folder = runs.RunFolder(tmp_path / "run")
-    with folder.locked(), pytest.raises(InputError, match="another process is writing the run in"):
-        runs.train(SMALL, folder.path)
+    with folder.locked():
+        with pytest.raises(InputError, match="another process is writing the run in"):
+            runs.train(SMALL, folder.path)
+        assert folder.path.exists()
+        with pytest.raises(InputError, match="another process"), runs.RunFolder(folder.path).locked():
+            pass
     assert not folder.path.exists()
+
+
+def test_what_is_refused_leaves_a_users_folder_as_it_was(tmp_path):
+    with runs.RunFolder(tmp_path).locked():
+        pass
+    assert list(tmp_path.iterdir()) == []
+    for name in ("samples-1.png", "metrics-train.json", "partial_notes.txt"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="exists and is not a run"):
+        runs.train(SMALL, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"samples-1.png", "metrics-train.json", "partial_notes.txt"}
+
+
+class Terminate(keras.callbacks.Callback):
+    """SIGTERM in the execution after so many, or at the end of an epoch."""
+
+    def __init__(self, executions, at_end=False):
+        super().__init__()
+        self.left, self.at_end = executions, at_end
+
+    def _count(self):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not self.at_end:
+            self._count()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.at_end:
+            self._count()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_signals_within_epochs_of_executions_of_many_steps_leave_the_same_bits(strategy, tmp_path, monkeypatch):
+    # 87 steps an epoch, in executions of 32, 32 and 23.
+    settings = {**SMALL, "epochs": 3, "batch_size": 15}
+    strategy = strategies.get("mirrored", replicas=2) if strategy == "mirrored" else strategy
+    whole = runs.train(settings, tmp_path / "whole", strategy=strategy)
+    callbacks = type(whole.read_recipe()).callbacks
+    accidents = [Terminate(2), Terminate(1), Terminate(2, at_end=True)]
+    for number, accident in enumerate(accidents):
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                runs.DiscreteVAERecipe, "callbacks", lambda *parts, extra=accident: [extra, *callbacks(*parts)]
+            )
+            with pytest.raises(runs.Interrupted, match="--resume"):
+                runs.train(settings if not number else None, tmp_path / "cut", resume=number > 0, strategy=strategy)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    cut = runs.train(None, tmp_path / "cut", resume=True, strategy=strategy)
+    for ours, theirs in zip(weights(cut.path), weights(whole.path), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_batch_and_its_layer(tmp_path):

@@ -126,3 +126,60 @@ def test_a_signal_leaves_a_backup_that_continues_bit_exactly_within_the_epoch(st
     fit(resumed, initial_epoch=done.epochs, epochs=2)
     for ours, theirs in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+class At(keras.callbacks.Callback):
+    """Does something when a batch, or an epoch, ends."""
+
+    def __init__(self, moment, action):
+        super().__init__()
+        setattr(self, moment, lambda number, logs=None: action(self.model, number))
+
+
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_weights_that_are_not_finite_are_not_backed_up_within_an_epoch(tmp_path):
+    def break_it(model, batch):
+        model.layers[0].kernel.assign(np.full((3, 1), np.nan))
+        stop()
+
+    model, x = make_model(), np.ones((20, 3), "float32")
+    backup = EpochBackup(tmp_path)
+    with pytest.raises(NonFiniteLoss, match="the loss is nan in epoch 1"):
+        model.fit(x, x[:, :1], batch_size=5, verbose=0, callbacks=[At("on_train_batch_end", break_it), backup])
+    backup.release()
+    assert restore_backup(make_model(), tmp_path) == (0, 0)
+
+
+def test_a_signal_after_the_last_backup_is_not_lost(tmp_path):
+    model, x = make_model(), np.ones((20, 3), "float32")
+    backup = EpochBackup(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, x[:, :1], verbose=0, callbacks=[backup, At("on_epoch_end", stop)])
+    assert restore_backup(make_model(), tmp_path) == (1, 0)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_steps_that_a_loss_scale_skips_are_counted(tmp_path):
+    model, x = make_model(), np.ones((20, 3), "float32")
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=3e38), "mse")
+    backup = EpochBackup(tmp_path)
+    at = At("on_train_batch_end", lambda model, batch: stop() if batch == 2 else None)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, 1e6 * x[:, :1], batch_size=5, verbose=0, callbacks=[at, backup])
+    backup.release()
+    assert next(tmp_path.iterdir()).name.startswith("epoch-000000-batch-000000003-")
+
+
+def test_an_epoch_that_is_trained_again_replaces_its_damaged_backup(tmp_path):
+    fit(make_model(), tmp_path, 4)
+    (latest,) = tmp_path.glob("epoch-000004-*")
+    latest.write_bytes(b"")
+    latest.rename(tmp_path / "epoch-000004-0123456789abcdef.weights.h5")
+    resumed = make_model()
+    done = restore_backup(resumed, tmp_path)
+    fit(resumed, tmp_path, 5, initial_epoch=done.epochs)
+    assert [restore_backup(make_model(), tmp_path).epochs, len(list(tmp_path.iterdir()))] == [5, 2]
+    assert not (tmp_path / "epoch-000004-0123456789abcdef.weights.h5").exists()

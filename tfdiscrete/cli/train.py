@@ -58,7 +58,8 @@ def add_settings(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     chooser.add_argument("--resume", action="store_true")
     chosen = chooser.parse_known_args(arguments)[0]
     if chosen.model is None and chosen.resume and chosen.out and RunFolder(chosen.out).is_run:
-        chosen.model = RunFolder(chosen.out).read_recipe().model
+        # Not the recipe, which begins TensorFlow: a strategy of several workers must come first.
+        chosen.model = RunFolder(chosen.out).read_record()["config"].get("model")
     model = check_name("model", chosen.model or "discrete_vae", REGISTRY)
     models = "; ".join(f"{name}, {recipe.summary}" for name, recipe in REGISTRY.items())
     parser.add_argument(
@@ -83,6 +84,7 @@ def add_settings(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 def run(parsed) -> None:
     """Runs it."""
     from tfdiscrete import runs
+    from tfdiscrete.training import strategies
 
     own = ("command", "options", "out", "resume", "overwrite", "strategy", "workers")
     settings = {name: value for name, value in vars(parsed).items() if name not in own}
@@ -95,6 +97,8 @@ def run(parsed) -> None:
         folder = runs.train(settings, parsed.out, strategy=parsed.strategy, **how)
     else:
         folder = runs.train_on_workers(settings, parsed.out, workers=parsed.workers, **how)
+    if parsed.strategy == "multi_worker" and not strategies.is_chief():
+        return
     recipe = folder.read_recipe()
     print_figures(recipe, folder.read_metrics(), f"{recipe.dataset}, test split")
     print(runs.next_steps(folder))

@@ -112,6 +112,19 @@ class LatentVariableModel(StepLoop, abc.ABC):
             else steps_per_execution,
             **kwargs,
         )
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        """Refuses what Keras applies to each replica's part of a gradient, before the parts are added up."""
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        for name in ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps"):
+            if getattr(inner, name, None) is not None:
+                raise InputError(
+                    f"with several replicas the optimizer must not clip or accumulate gradients. Received: {name}="
+                    f"{getattr(inner, name)}; leave it out."
+                )
 
     def get_compile_config(self):
         if not self.compiled:

@@ -97,7 +97,8 @@ class StepLoop(keras.Model):
         return self._shares.read(x)
 
     def _batches(self, arrays, batch_size: int, shuffle: bool) -> tf.data.Dataset:
-        arrays = tuple(arrays) if isinstance(arrays, list) else arrays
+        if isinstance(arrays, list | tuple):
+            arrays = _without_none(arrays)
         parts = tf.nest.flatten(arrays)
         if not all(isinstance(part, np.ndarray | tf.Tensor) for part in parts):
             raise InputError(
@@ -124,7 +125,8 @@ class StepLoop(keras.Model):
         if self._distribute_strategy is None:
             return super().make_train_function(force)
         if force or self.train_function is None:  # type: ignore[has-type]
-            self.train_function = self._looped(self.train_step)
+            normalizes = any(isinstance(each, keras.layers.BatchNormalization) for each in self._flatten_layers())
+            self.train_function = self._looped(self.train_step, fills_shares=normalizes)
         return self.train_function
 
     def make_test_function(self, force=False):
@@ -141,11 +143,23 @@ class StepLoop(keras.Model):
             self.predict_function = self._gathered(self.predict_step)
         return self.predict_function
 
-    def _looped(self, step):
-        """Takes `steps_per_execution` steps, or fewer where the data end, and returns the metrics."""
+    def _looped(self, step, *, fills_shares: bool = False):
+        """Takes `steps_per_execution` steps, or fewer where the data end, and returns the metrics.
+
+        With `fills_shares` a batch that leaves a replica without examples is refused.
+        """
         strategy, shares, length = self.distribute_strategy, self._shares, int(self.steps_per_execution)
 
         def one_step(batch: WorkerBatch):
+            if fills_shares:  # the mean of an empty share is NaN, and stays in the moving average
+                enough = tf.debugging.assert_greater_equal(
+                    batch.size,
+                    tf.constant(strategy.num_replicas_in_sync, tf.int64),
+                    message="with BatchNormalization every replica needs an example of each batch: take another batch "
+                    "size, or leave out the rest of the data",
+                )
+                with tf.control_dependencies([] if enough is None else [enough]):
+                    batch = batch._replace(size=tf.identity(batch.size))
             strategy.run(step, args=(shares.of_replicas(batch), batch.size))
 
         def steps(iterator):
@@ -211,6 +225,6 @@ class StepLoop(keras.Model):
 
 
 def _without_none(data):
-    """Of `train_on_batch`: the tensors of (x, None, None)."""
+    """The tensors of (x, None, None)."""
     data = tuple(part for part in data if part is not None)
     return data[0] if len(data) == 1 else data

@@ -29,11 +29,19 @@ def about_run(folder: RunFolder, metrics: dict, command: Sequence[str] = ()) -> 
             "## Data and settings\n",
             f"Trained on the train split of {recipe.dataset}; pixels to bits: {recipe.binarization}.\n",
             table(("setting", "value"), settings),
+            *_replicas(metrics),
             "## Made by\n",
             "```bash\n" + "".join(f"{shlex.join(each)}\n" for each in commands) + "```\n",
             "Versions of the training:\n",
             table(("package", "version"), folder.read_record()["versions"].items()),
         ]
+    )
+
+
+def _replicas(metrics: dict) -> list[str]:
+    count = metrics.get("replicas", 1)
+    return (
+        [f"By {count} replicas, whose noise is not that of one; the command below trains one.\n"] if count > 1 else []
     )
 
 

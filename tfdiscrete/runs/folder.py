@@ -1,5 +1,6 @@
 """The folder of one run, and what state it is in.
 
+.lock                  held by the process that writes the run
 config.json            the settings and the versions; written first
 backup/                the last two epochs' backups
 tensorboard/           logs
@@ -8,6 +9,7 @@ metrics.json           written last: a run without it is unfinished
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +21,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import keras
 
@@ -27,8 +30,10 @@ from tfdiscrete.models import LatentVariableModel
 from tfdiscrete.runs import recipes
 from tfdiscrete.runs.recipes import Recipe
 
-_ENTRIES = {"backup", "config.json", "metrics.json", "model.keras", "saved_model", "tensorboard"}
+_ENTRIES = {".lock", "backup", "config.json", "metrics.json", "model.keras", "saved_model", "tensorboard"}
 _EXTRA = re.compile(r"samples-\d+\.png|metrics-train\.json")
+_LOCK = ".lock"
+_PARTIAL = re.compile(r"(?:config|metrics|metrics-train)\.json\.partial|\w+\.png\.partial|partial\.keras")
 _PACKAGES = ("tfdiscrete", "tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
@@ -52,6 +57,7 @@ class RunFolder:
         self.saved_model = self.path / "saved_model"
         self._config = self.path / "config.json"
         self._metrics = self.path / "metrics.json"
+        self._lock = self.path / _LOCK
 
     def picture(self, name: str) -> Path:
         """The path of a picture."""
@@ -92,23 +98,39 @@ class RunFolder:
             InputError: if one does.
         """
         self._entries()  # refuses a file
+        is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDONLY)
+        file = self._open_lock()
         try:
+            yield
+        finally:
+            if not self.is_run:  # what was refused leaves nothing
+                self._lock.unlink(missing_ok=True)
+                if is_new:
+                    with contextlib.suppress(OSError):
+                        self.path.rmdir()
+            file.close()
+
+    def _open_lock(self) -> IO:
+        while True:
+            file = open(self._lock, "ab")  # noqa: SIM115
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
+                file.close()
                 raise InputError(
                     f"another process is writing the run in {self.path}. Wait for it, or choose another folder with "
                     "--out."
                 ) from error
-            except OSError:  # a file system without locks
-                pass
-            yield
-        finally:
-            os.close(descriptor)
-            with contextlib.suppress(OSError):  # what was refused leaves no empty folder
-                self.path.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
+                    file.close()
+                    raise
+            # Whoever had it may have removed it in between.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._lock)):
+                    return file
+            file.close()
 
     def begin(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Makes the folder and writes the config.
@@ -117,9 +139,9 @@ class RunFolder:
             InputError: if something else is there: a run without `overwrite`, or any other files.
         """
         present = self._entries()
-        if present and not self.is_run:
+        if present - {_LOCK} and not self.is_run:
             raise InputError(f"{self.path} exists and is not a run. Choose another folder with --out.")
-        if present and not overwrite:
+        if present - {_LOCK} and not overwrite:
             raise InputError(
                 f"{self.path} holds another run. Use --resume to continue it, --overwrite to replace it, or "
                 "another --out."
@@ -130,21 +152,22 @@ class RunFolder:
         for path in self._extra():
             path.unlink()
         # The config goes last: what is left of an interrupted removal is still a run.
-        for name in sorted(present, key="config.json".__eq__):
+        for name in sorted(present - {_LOCK}, key="config.json".__eq__):
             _remove(self.path / name)
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_recipe(recipe)
 
     def _entries(self) -> set[str]:
-        """What is in the folder, but for files that an interruption left half written."""
+        """What is in the folder, but for files of a run that other commands or an interruption have left."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file. Choose another folder with --out.")
         found = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
-        return {name for name in found if "partial" not in name and not _EXTRA.fullmatch(name)}
+        left = {name for name in found if _PARTIAL.fullmatch(name) or (self.is_run and _EXTRA.fullmatch(name))}
+        return found - left
 
     def _extra(self) -> list[Path]:
         """What other commands than `train` have left of the model."""
-        return [path for path in self.path.iterdir() if _EXTRA.fullmatch(path.name)] if self.path.is_dir() else []
+        return [path for path in self.path.iterdir() if _EXTRA.fullmatch(path.name)] if self.is_run else []
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Writes the settings, and the versions that they ran with."""

@@ -1,8 +1,11 @@
 """One training run, from the data to a folder that can be evaluated, sampled, exported and served."""
 
+import contextlib
 import os
+import signal
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,10 +25,15 @@ from tfdiscrete.training.pictures import save_figure
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted; `folder` holds a run that `resume` continues."""
+    """Training was interrupted; `folder` holds a run that `resume` continues.
 
-    def __init__(self, folder: RunFolder):
-        super().__init__(f"interrupted; continue with '{folder.resume_command}'")
+    Args:
+        folder: the run's.
+        options: of the command line that continues it, besides the folder.
+    """
+
+    def __init__(self, folder: RunFolder, options: str = ""):
+        super().__init__(f"interrupted; continue with '{folder.resume_command}{options}'")
         self.folder = folder
 
 
@@ -59,21 +67,40 @@ def train(
     Raises:
         InputError: for wrong settings or data, or a folder that holds something else or that another process writes;
             nothing is overwritten then. For a loss that is not finite, with the batch and the layer where it began.
-        Interrupted: on Ctrl-C or SIGTERM, after a backup.
+        Interrupted: on Ctrl-C or SIGTERM; within `fit` after a backup. With several workers the last whole epoch's
+            may be the latest.
     """
     strategy = strategies.get(strategy)  # that of several workers must come first of all
+    if out is None and strategies.has_workers(strategy):
+        raise InputError("several workers need `out`, one folder that all of them name. Received: none.")
     if resume:
         folder, recipe = _resumed(recipe, out)
     else:
         recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
         folder = RunFolder(out or next_free_folder(Path("runs"), recipe.dataset))
-    with tempfile.TemporaryDirectory() as elsewhere:
+    with tempfile.TemporaryDirectory() as elsewhere, _interruptible(folder):
         if strategies.is_chief(strategy):
             with folder.locked():
                 _train(recipe, folder, folder, strategy, resume, overwrite, console or Console(stderr=True))
         else:
             _train(recipe, folder, RunFolder(elsewhere), strategy, resume, overwrite, Console(quiet=True))
     return folder
+
+
+@contextlib.contextmanager
+def _interruptible(folder: RunFolder) -> Iterator[None]:
+    """SIGTERM is as Ctrl-C; both are `Interrupted` once there is a run to continue."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder.is_run:
+            raise Interrupted(folder) from None
+        raise
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _train(recipe: Recipe, source: RunFolder, folder: RunFolder, strategy, resume: bool, overwrite: bool, console):
@@ -104,8 +131,6 @@ def _train(recipe: Recipe, source: RunFolder, folder: RunFolder, strategy, resum
         steps = int(model.optimizer.iterations.numpy())
         with strategy.scope():
             model = recipe.after_fit(model, dataset, console)
-    except KeyboardInterrupt:
-        raise Interrupted(source) from None
     except NonFiniteLoss as error:
         if is_spread(strategy):
             raise
@@ -113,7 +138,8 @@ def _train(recipe: Recipe, source: RunFolder, folder: RunFolder, strategy, resum
     if not timing["timed_steps"]:  # the run was whole, and only its prior is new
         timing = {name: earlier.get(name, value) for name, value in timing.items()}
     if folder is source:
-        _write_results(model, recipe, folder, dataset, {"steps": steps, **timing}, strategy)
+        timing |= {"steps": steps, "replicas": strategy.num_replicas_in_sync}
+        _write_results(model, recipe, folder, dataset, timing, strategy)
     strategies.of_all_workers(strategy, 0)  # those that leave early end the others
 
 

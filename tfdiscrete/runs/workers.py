@@ -1,8 +1,10 @@
 """A run by several processes of this machine, each a worker of one cluster: what a trial of a cluster is."""
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -59,13 +61,12 @@ def train_on_workers(
     Raises:
         InputError: what `train` raises, and where a worker fails: all are ended then, and the message says which one
             it was, where its output is, and how to go on.
-        Interrupted: on Ctrl-C.
+        Interrupted: on Ctrl-C or SIGTERM; the last whole epoch's backup may be the latest.
     """
     check_count("workers", workers)
     if not resume:
         recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
         out = out or next_free_folder(Path("runs"), recipe.dataset)
-        recipe.load_data()  # downloaded once
     if out is None:
         raise InputError("--resume needs --out, the folder of the run to continue.")
     folder = RunFolder(out)
@@ -77,12 +78,19 @@ def train_on_workers(
     processes = [
         _start(i, {**call, "logs": str(logs)}, environment, logs) for i, environment in enumerate(environments)
     ]
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
     try:
         failed = _wait(processes)
     except KeyboardInterrupt:
-        raise Interrupted(folder) from None
+        _end(processes)
+        if folder.is_run:
+            raise Interrupted(folder, f" --workers {workers}") from None
+        raise
     finally:
         _end(processes)
+        if in_main:
+            signal.signal(signal.SIGTERM, handler)
     if failed is not None:
         raise _failure(failed, processes[failed].returncode, workers, logs, folder)
     shutil.rmtree(logs)
@@ -95,11 +103,18 @@ def work() -> None:
     call = json.loads(sys.argv[1])
     logs = Path(call.pop("logs"))
     try:
-        train(strategy="multi_worker", **call)
+        strategy = strategies.get("multi_worker")
+        if not call["resume"]:
+            with open(logs / "data.lock", "wb") as lock:  # what must be downloaded is downloaded once
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                recipes.from_json(call["recipe"]).load_data()
+        train(strategy=strategy, **call)
     except InputError as error:
         index = strategies.read_cluster()["task"]["index"]
         (logs / f"worker-{index}.error").write_text(str(error))
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,7 @@ one before. The last two are kept.
 """
 
 import hashlib
+import math
 import os
 import re
 import signal
@@ -67,6 +68,8 @@ class EpochBackup(keras.callbacks.Callback):
         self._handlers: dict[int, Any] = {}
 
     def on_train_begin(self, logs=None):
+        self.release()
+        self._stop = False
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _STOPPING}
 
@@ -83,19 +86,17 @@ class EpochBackup(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.release()
+        if self._stop:  # during what other callbacks do after the last backup
+            raise KeyboardInterrupt
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
-        self._before = self.done.batches if epoch == self.done.epochs else 0
-        self._start = self._steps()
-
-    def _steps(self) -> int:
-        return int(self.model.optimizer.iterations.numpy())
 
     def on_train_batch_end(self, batch, logs=None):
-        batches = self._steps() - self._start if self._stop else 0
-        if self._stop and batches != self.params["steps"]:  # else the epoch is whole
-            self._write(Progress(self._epoch, self._before + batches))
+        # Of several steps in one execution `batch` is the last, or where fewer were left one that does not exist.
+        if self._stop and batch + 1 < (self.params["steps"] or math.inf):  # else the epoch is whole
+            before = self.done.batches if self._epoch == self.done.epochs else 0
+            self._write(Progress(self._epoch, before + batch + 1))
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch, logs=None):
@@ -107,14 +108,21 @@ class EpochBackup(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
     def _write(self, progress: Progress) -> None:
+        if not all(np.isfinite(weight.numpy()).all() for weight in self.model.trainable_weights):
+            raise NonFiniteLoss(math.nan, self._epoch, self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / "partial.weights.h5"
         self.model.save_weights(partial, overwrite=True)
         within = f"-batch-{progress.batches:09d}" if progress.batches else ""
         _sync(partial)
-        os.replace(partial, self.folder / f"epoch-{progress.epochs:06d}{within}-{_digest(partial)}.weights.h5")
+        written = self.folder / f"epoch-{progress.epochs:06d}{within}-{_digest(partial)}.weights.h5"
+        os.replace(partial, written)
         _sync(self.folder)
-        for _, old in _backups(self.folder)[self.keep :]:
+        backups = _backups(self.folder)
+        # One of the same progress was damaged, or this run would not have come here again.
+        repeated = [path for done, path in backups if done == progress and path != written]
+        kept = [path for _, path in backups if path not in repeated]
+        for old in [*repeated, *kept[self.keep :]]:
             old.unlink()
 
 

@@ -9,6 +9,7 @@ TF_CONFIG, an environment variable that every worker's process has, with an inde
     {"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}
 """
 
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -96,10 +97,12 @@ def get(identifier: str | tf.distribute.Strategy, **options) -> tf.distribute.St
         return identifier
     if identifier not in REGISTRY:
         raise unknown_name("strategy", identifier, REGISTRY)
+    make = REGISTRY[identifier]
     try:
-        return REGISTRY[identifier](**options)
+        inspect.signature(make).bind(**options)
     except TypeError as error:
         raise InputError(f"the strategy {identifier!r} does not take these options. Received: {options}.") from error
+    return make(**options)
 
 
 def read_cluster() -> dict:
@@ -127,9 +130,20 @@ def read_cluster() -> dict:
     return config
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes files: the first of several workers, or the only one."""
-    resolver = strategy.cluster_resolver
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is one of several workers, or of a cluster of one."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy: tf.distribute.Strategy | None = None) -> bool:
+    """Whether this process is the one that writes files: the first of several workers, or the only one.
+
+    Args:
+        strategy: by default what TF_CONFIG describes, where it is set.
+    """
+    resolver = (
+        tf.distribute.cluster_resolver.TFConfigClusterResolver() if strategy is None else strategy.cluster_resolver
+    )
     if resolver is None or not resolver.task_type:
         return True
     if "chief" in resolver.cluster_spec().jobs:
