@@ -98,6 +98,7 @@ def test_what_the_parser_refuses_is_one_line_too(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_evaluated_sampled_and_exported(tmp_path, capsys):
     run = str(tmp_path / "run")
     settings = ["--epochs", "2", "--num-latents", "3", "--num-categories", "4"]

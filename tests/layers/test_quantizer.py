@@ -86,6 +86,7 @@ class TestAnyQuantizer:
         assert layer.losses == []
 
     @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}, {"jit_compile": True}])
+    @pytest.mark.slow
     def test_fit_reports_the_perplexity_of_each_epoch_and_adds_the_loss(self, kind, options):
         model = autoencoder(kind, **options)
         history = model.fit(X, X, epochs=4, batch_size=32, validation_data=(X, X), verbose=0).history

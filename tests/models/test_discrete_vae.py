@@ -156,6 +156,7 @@ class TestFit:
         assert evaluate(vae, x)["loss"] < before - 1.0
 
     @pytest.mark.parametrize("name", ["mlp2", "conv"])
+    @pytest.mark.slow
     def test_images_are_learned(self, name):
         x = np.repeat(np.repeat(bits().reshape(-1, 4, 2), 2, axis=1), 4, axis=2)
         vae = make_vae(name, data_shape=(8, 8), optimizer=keras.optimizers.Adam(1e-3))

@@ -225,6 +225,7 @@ class TestQuantizers:
             fit(vae)
 
 
+@pytest.mark.slow
 def test_a_prior_of_codes_is_fitted_as_on_one_device():
     codes = np.random.default_rng(1).integers(3, size=(21, 2))
 

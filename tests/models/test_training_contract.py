@@ -34,6 +34,7 @@ class Spy(layers.Layer):
         return x
 
 
+@pytest.mark.slow
 def test_networks_run_in_training_mode_in_fit_alone():
     spy = Spy()
     vae = make_vae(spy)
@@ -46,6 +47,7 @@ def test_networks_run_in_training_mode_in_fit_alone():
     assert set(spy.modes) == {False}
 
 
+@pytest.mark.slow
 def test_batch_normalization_learns_its_statistics():
     vae = make_vae(layers.BatchNormalization(momentum=0.5))
     vae.fit(X, epochs=20, batch_size=64, verbose=0)
@@ -76,6 +78,7 @@ def test_evaluate_takes_exactly_the_steps_that_are_asked_for():
     assert vae.loss_tracker.count.numpy() == 3 * 8
 
 
+@pytest.mark.slow
 def test_fit_goes_on_after_steps_were_asked_for_and_validates():
     vae = make_vae()
     dataset = tf.data.Dataset.from_tensor_slices(X).batch(8)

@@ -194,6 +194,7 @@ class TestFit:
         assert evaluate(vae, x)["reconstruction_error"] < before
         assert {w.dtype for w in vae.trainable_variables} == {"float32"}
 
+    @pytest.mark.slow
     def test_same_seed_gives_the_same_result(self):
         x = images()
         first, twin = (VectorQuantizedVAE(*networks(), prior=None, seed=5) for _ in range(2))
@@ -276,6 +277,7 @@ class TestPrior:
         independent = sum(scipy.stats.entropy(np.bincount(column)) for column in trained.codes(x).T)
         assert rates.mean() < independent
 
+    @pytest.mark.slow
     def test_fit_prior_is_a_fit_of_the_codes(self):
         x, y = images(), images(20, seed=1)
         vae, twin = make_vae(), make_vae()

@@ -241,6 +241,7 @@ class TestCodePrior:
         for one, other in zip(loaded.variables, whole.variables, strict=True):
             np.testing.assert_array_equal(one, other, err_msg=one.path)
 
+    @pytest.mark.slow
     def test_mixed_precision_trains(self):
         model, codes = self.make(dtype="mixed_bfloat16"), chains(200)
         losses = model.fit(codes, epochs=5, batch_size=20, verbose=0).history["loss"]

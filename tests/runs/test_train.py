@@ -160,6 +160,7 @@ def test_another_programs_config_does_not_make_a_run(tmp_path):
     assert (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_where_a_run_died_at_once_can_be_used(tmp_path):
     (tmp_path / "config.json.partial").write_text("{")
     assert runs.train({**SMALL, "epochs": 1}, tmp_path).is_finished

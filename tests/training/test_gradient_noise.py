@@ -61,6 +61,7 @@ def test_training_is_the_same_to_the_bit_with_and_without_it():
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.slow
 def test_a_measurement_changes_no_variable(jit_compile):
     noise, vae = GradientNoise(None, X[:8], num_draws=3), stateful_model(jit_compile)
     variables = [*vae.variables, *vae.optimizer.variables]
@@ -112,6 +113,7 @@ def test_a_gradient_without_noise_has_an_infinite_ratio():
     assert noise.history[0].ratio == np.inf
 
 
+@pytest.mark.slow
 def test_less_noise_of_the_estimator_is_a_larger_ratio():
     ratios = []
     for estimator in ("gumbel_softmax", "score_function"):
