@@ -14,6 +14,7 @@ import tensorflow as tf
 from tests.models import deep_problem, label_problem, test_families, test_mixed, test_vector_quantized_vae
 from tfdiscrete import InputError
 from tfdiscrete.layers import VectorQuantizer
+from tfdiscrete.ops import nearest_code
 from tfdiscrete.serving import export_model
 from tfdiscrete.serving.export import FORMATS
 from tfdiscrete.serving.formats import Format, measure
@@ -194,6 +195,25 @@ def test_a_functional_model_is_converted_too(tmp_path):
     model(np.ones((2, 6), "float32"))
     counted = [variable.numpy() for variable in model.layers[1].perplexity.variables]
     assert any((before != after).any() for before, after in zip(counts, counted, strict=True))
+
+
+class InChunks(keras.layers.Layer):
+    """A search of which at most 256 scores, of 8 codes, exist at a time: chunks of four rows."""
+
+    def call(self, x):
+        return nearest_code(x, np.random.default_rng(0).normal(size=(8, 3)).astype("float32"), most_scores=256)
+
+
+@needs_converters
+@pytest.mark.parametrize("format_name", ["onnx", "litert"])
+def test_a_search_in_chunks_is_converted_for_every_number_of_rows(tmp_path, format_name):
+    layer = InChunks()
+    layer(np.zeros((1, 3), "float32"))
+    exported = export_model(layer, tmp_path / "search", formats=(format_name,))
+    answer = FORMATS[format_name].open(exported.formats[0].path)
+    for count in (1, 32, 33, 36, 47):
+        x = np.random.default_rng(count).normal(size=(count, 3)).astype("float32")
+        np.testing.assert_array_equal(answer("serve", {"x": x})["output"], layer(x))
 
 
 @pytest.mark.parametrize(
