@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.serving.arrays import describe, kind
+from tfdiscrete.serving.received import names
 
 # What a model says of inputs it cannot take; its other errors are its own.
 _REFUSALS = (
@@ -68,10 +69,10 @@ class Signature:
         """The inputs by name; that of a single one may be left out."""
         if not isinstance(values, dict) and len(self.inputs) == 1:
             return {next(iter(self.inputs)): values}
-        received = sorted(values) if isinstance(values, dict) else "values without names"
-        if received != sorted(self.inputs):
+        if not isinstance(values, dict) or values.keys() != self.inputs.keys():
+            received = names(values) if isinstance(values, dict) else "values without names"
             raise InputError(
-                f"signature {self.name!r} takes {describe(self.inputs) or 'no inputs'}. Received: {received!s:.200}."
+                f"signature {self.name!r} takes {describe(self.inputs) or 'no inputs'}. Received: {received}."
             )
         return values
 
