@@ -26,6 +26,7 @@ import numpy as np
 from tfdiscrete.errors import InputError, check_count, check_name
 from tfdiscrete.serving import card
 from tfdiscrete.serving.endpoints import endpoints_of
+from tfdiscrete.serving.examples import examples
 from tfdiscrete.serving.formats import Format, FormatReport, SavedModel, measure
 from tfdiscrete.serving.litert_format import LiteRT
 from tfdiscrete.serving.onnx_format import Onnx
@@ -178,7 +179,7 @@ def _write_formats(chosen: Sequence[Format], saved_model: Path, version: Path, a
     for name in asked or ():
         check_name("signature", name, signatures)
     rng = np.random.default_rng(0)
-    probes = {name: each.example(_PROBES, rng) for name, each in signatures.items()}
+    probes = {name: examples(each.inputs, batch=_PROBES, rng=rng) for name, each in signatures.items()}
     original, expected = measure(SavedModel(), saved_model, probes, None)
     reports = []
     for each in chosen:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving.saved_model import Signature
+from tfdiscrete.serving.saved_model import SignatureSpecs
 
 Answer = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """Of a signature's name and its inputs, by name, its outputs, by name."""
@@ -64,7 +64,7 @@ class Format(abc.ABC):
         """Where its files lie in a version's folder."""
         return version / self.name
 
-    def choose(self, signatures: Mapping[str, Signature], asked: Sequence[str] | None) -> list[str]:
+    def choose(self, signatures: Mapping[str, SignatureSpecs], asked: Sequence[str] | None) -> list[str]:
         """The signatures to convert: those asked for, by default all that this format can have.
 
         Raises:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
 
 from tfdiscrete.errors import InputError
+from tfdiscrete.serving.saved_model import read_graph
 from tfdiscrete.serving.signatures import Signature, signatures_of
 
 
@@ -61,10 +61,9 @@ def load_version(number: int, folder: Path) -> Version:
 
 
 def _signature_defs(folder, names):
-    file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    definitions = file.meta_graphs[0].signature_def
     options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-    return {name: json_format.MessageToDict(definitions[name], **options) for name in names}
+    definitions = read_graph(folder).signature_def
+    return {key: json_format.MessageToDict(each, **options) for key, each in definitions.items() if key in names}
 
 
 def _is_number(name):
