@@ -1,6 +1,8 @@
 import gzip
 import json
 import re
+import threading
+import time
 
 import numpy as np
 import orjson
@@ -9,9 +11,10 @@ import tensorflow as tf
 
 pytest.importorskip("kserve", reason='needs KServe: pip install "tfdiscrete[serve]"')
 
-from tfdiscrete.serving.application import build_application
+from tfdiscrete.serving.application import _V1Body, build_application
 from tfdiscrete.serving.repository import VersionedModels
 from tfdiscrete.serving.settings import Settings
+from tfdiscrete.serving.signatures import Signature
 
 from .client import Client
 
@@ -181,6 +184,42 @@ def test_a_failure_of_the_model_is_a_500_that_tells_nothing(models, client, monk
         patched.setattr(caller, "_max_batch_size", 1)
         assert "secret" not in refusal(client.post("/v1/models/tiny:predict", json=ROWS), 500)
     assert client.post("/v1/models/tiny:predict", json=ROWS).status_code == 200
+
+
+def test_too_many_rows_at_once_wait_in_line_and_are_sent_away_with_503(base, monkeypatch):
+    limits = Settings(max_rows=2, request_timeout=0.2)
+    models = VersionedModels({"tiny": base}, limits)
+    compute = Signature.__call__
+
+    def slowly(self, arrays):
+        time.sleep(0.6)
+        return compute(self, arrays)
+
+    monkeypatch.setattr(Signature, "__call__", slowly)
+    request = ("/v1/models/tiny:predict", {"signature_name": "sample", "inputs": {"seed": [1, 2], "n": 2}})
+    with Client(build_application(models, limits)) as client:
+        answers = client.post_all([request] * 6)
+        assert [answer.status_code for answer in answers] == [200] * 4 + [503] * 2
+        assert answers[-1].headers["retry-after"] == "1"
+        assert "try again later" in refusal(answers[-1], 503)
+        assert client.post_all([request])[0].status_code == 200
+
+
+def test_a_large_body_is_parsed_while_others_are_answered(base, monkeypatch):
+    limits = Settings(max_request_mb=1)
+    models = VersionedModels({"tiny": base}, limits)
+    threads, parse = [], _V1Body.parse
+
+    def remember(self, signatures):
+        threads.append(threading.current_thread())
+        return parse(self, signatures)
+
+    monkeypatch.setattr(_V1Body, "parse", remember)
+    with Client(build_application(models, limits)) as client:
+        for size in (0, 2**19):
+            response = client.post("/v1/models/tiny:predict", content=json.dumps(ROWS).ljust(size))
+            assert response.status_code == 200
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 # The Open Inference Protocol.
