@@ -1,3 +1,4 @@
+import gc
 import gzip
 import json
 import re
@@ -208,10 +209,10 @@ def test_too_many_rows_at_once_wait_in_line_and_are_sent_away_with_503(base, mon
 def test_a_large_body_is_parsed_while_others_are_answered(base, monkeypatch):
     limits = Settings(max_request_mb=1)
     models = VersionedModels({"tiny": base}, limits)
-    threads, parse = [], _V1Body.parse
+    seen, parse = [], _V1Body.parse
 
     def remember(self, signatures):
-        threads.append(threading.current_thread())
+        seen.append((threading.current_thread() is threading.main_thread(), gc.isenabled()))
         return parse(self, signatures)
 
     monkeypatch.setattr(_V1Body, "parse", remember)
@@ -219,7 +220,8 @@ def test_a_large_body_is_parsed_while_others_are_answered(base, monkeypatch):
         for size in (0, 2**19):
             response = client.post("/v1/models/tiny:predict", content=json.dumps(ROWS).ljust(size))
             assert response.status_code == 200
-    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+    assert seen == [(True, True), (False, False)]
+    assert gc.isenabled()
 
 
 # The Open Inference Protocol.

@@ -59,7 +59,7 @@ class ServedModel(kserve.Model):
     async def preprocess(self, payload, headers=None):
         if len(payload.content) > _PARSED_AT_ONCE:
             # Others are answered meanwhile.
-            request = await asyncio.to_thread(payload.parse, self.version.signatures)
+            request = await asyncio.to_thread(_parse_uncollected, payload, self.version.signatures)
         else:
             request = payload.parse(self.version.signatures)
         num_rows = request.signature.rows(request.arrays)
@@ -172,6 +172,20 @@ class VersionedModels(ModelRepository):
     def _point_to_newest(self, name, number=None):
         newest = self.versions(name)[-1] if number is None else self.models[_key(name, number)]
         self.update(newest, name)
+
+
+def _parse_uncollected(payload, signatures):
+    """Parses a body that may be millions of lists, which the garbage collector would walk over time and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return payload.parse(signatures)
+    except InputError as error:
+        # The frames of its traceback would keep the lists alive.
+        raise error.with_traceback(None) from None
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _key(name, number):
