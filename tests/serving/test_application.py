@@ -188,7 +188,7 @@ def test_a_failure_of_the_model_is_a_500_that_tells_nothing(models, client, monk
 
 
 def test_too_many_rows_at_once_wait_in_line_and_are_sent_away_with_503(base, monkeypatch):
-    limits = Settings(max_rows=2, request_timeout=0.2)
+    limits = Settings(max_rows=2, max_batch_size=1, request_timeout=0.2)
     models = VersionedModels({"tiny": base}, limits)
     compute = Signature.__call__
 

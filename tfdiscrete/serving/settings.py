@@ -29,8 +29,8 @@ class Settings(NamedTuple):
 
     @property
     def max_rows_at_once(self) -> int:
-        """Of all requests that are being computed."""
-        return 4 * self.max_rows
+        """Of all requests that are being computed, or wait for a batch: one that is computed and the next."""
+        return max(4 * self.max_rows, 2 * self.max_batch_size)
 
     @property
     def max_request_bytes(self) -> int:
