@@ -1,6 +1,9 @@
+import gc
 import gzip
 import json
 import re
+import threading
+import time
 
 import numpy as np
 import orjson
@@ -9,9 +12,10 @@ import tensorflow as tf
 
 pytest.importorskip("kserve", reason='needs KServe: pip install "tfdiscrete[serve]"')
 
-from tfdiscrete.serving.application import build_application
+from tfdiscrete.serving.application import _V1Body, build_application
 from tfdiscrete.serving.repository import VersionedModels
 from tfdiscrete.serving.settings import Settings
+from tfdiscrete.serving.signatures import Signature
 
 from .client import Client
 
@@ -183,6 +187,43 @@ def test_a_failure_of_the_model_is_a_500_that_tells_nothing(models, client, monk
     assert client.post("/v1/models/tiny:predict", json=ROWS).status_code == 200
 
 
+def test_too_many_rows_at_once_wait_in_line_and_are_sent_away_with_503(base, monkeypatch):
+    limits = Settings(max_rows=2, max_batch_size=1, request_timeout=0.2)
+    models = VersionedModels({"tiny": base}, limits)
+    compute = Signature.__call__
+
+    def slowly(self, arrays):
+        time.sleep(0.6)
+        return compute(self, arrays)
+
+    monkeypatch.setattr(Signature, "__call__", slowly)
+    request = ("/v1/models/tiny:predict", {"signature_name": "sample", "inputs": {"seed": [1, 2], "n": 2}})
+    with Client(build_application(models, limits)) as client:
+        answers = client.post_all([request] * 6)
+        assert [answer.status_code for answer in answers] == [200] * 4 + [503] * 2
+        assert answers[-1].headers["retry-after"] == "1"
+        assert "try again later" in refusal(answers[-1], 503)
+        assert client.post_all([request])[0].status_code == 200
+
+
+def test_a_large_body_is_parsed_while_others_are_answered(base, monkeypatch):
+    limits = Settings(max_request_mb=1)
+    models = VersionedModels({"tiny": base}, limits)
+    seen, parse = [], _V1Body.parse
+
+    def remember(self, signatures):
+        seen.append((threading.current_thread() is threading.main_thread(), gc.isenabled()))
+        return parse(self, signatures)
+
+    monkeypatch.setattr(_V1Body, "parse", remember)
+    with Client(build_application(models, limits)) as client:
+        for size in (0, 2**19):
+            response = client.post("/v1/models/tiny:predict", content=json.dumps(ROWS).ljust(size))
+            assert response.status_code == 200
+    assert seen == [(True, True), (False, False)]
+    assert gc.isenabled()
+
+
 # The Open Inference Protocol.
 
 
@@ -298,6 +339,12 @@ BAD_V2 = {
         "Did you mean 'encode'",
     ),
     "a signature that is no text": ({"parameters": {"signature_name": {}}, "inputs": []}, "unknown signature"),
+    "the same input twice": ({"inputs": [change(), change()]}, r"different names. Received: 2, named \['x'\]"),
+    "the same output twice": (
+        {"inputs": [change()], "outputs": [{"name": "index"}, {"name": "index"}]},
+        "outputs must have different names",
+    ),
+    "very many inputs": ({"inputs": [change(data=0)] * 1001}, "at most 1000 tensors. Received: a list of 1001"),
     "an unknown output": ({"inputs": [tensor("x", X, "FP32")], "outputs": [{"name": "y"}]}, r"Received: \['y'\]"),
     "an id that is no text": ({"id": 1, "inputs": [tensor("x", X, "FP32")]}, "id must be a text"),
 }
@@ -306,6 +353,27 @@ BAD_V2 = {
 @pytest.mark.parametrize(("payload", "message"), BAD_V2.values(), ids=BAD_V2.keys())
 def test_a_bad_inference_request_is_refused_with_a_reason(client, payload, message):
     assert re.search(message, refusal(infer(client, payload)))
+
+
+DEEP = "deeper than Python prints"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"parameters": {"signature_name": DEEP}, "inputs": []},
+        {"inputs": [change(name=DEEP)]},
+        {"inputs": [change(shape=DEEP)]},
+        {"inputs": [change(datatype=DEEP)]},
+        {"inputs": [change(data=DEEP)]},
+        {"inputs": [{"name": "x", "shape": [3, 4], "datatype": "FP32", "parameters": {"binary_data_size": DEEP}}]},
+        {"inputs": [change()], "outputs": DEEP},
+        {"id": DEEP, "inputs": [change()]},
+    ],
+)
+def test_depth_in_any_place_is_refused(client, payload):
+    content = json.dumps(payload).replace(json.dumps(DEEP), "[" * 1000 + "]" * 1000)
+    refusal(client.post("/v2/models/tiny/infer", content=content))
 
 
 @pytest.mark.parametrize("size", [47, 49, -48, 2**63, 48.0, "48", None, True])
@@ -320,6 +388,17 @@ def test_binary_data_that_are_too_short_too_long_or_not_finite_are_refused(clien
     assert "142 bytes" in refusal(infer(client, {"inputs": [x]}, X.tobytes() + b"!"))
     assert "NaN" in refusal(infer(client, {"inputs": [x]}, np.full([3, 4], np.nan, np.float32).tobytes()))
     assert "NaN" in refusal(infer(client, {"inputs": [x]}, np.full([3, 4], -np.inf, np.float32).tobytes()))
+
+
+def test_a_boolean_that_is_neither_0_nor_1_is_refused(client):
+    inputs = [
+        tensor("a", np.ones([2, 1]), "FP32"),
+        {"name": "keep", "shape": [2], "datatype": "BOOL", "parameters": {"binary_data_size": 2}},
+    ]
+    payload = {"parameters": {"signature_name": "masked"}, "inputs": inputs}
+    _, outputs = decoded(infer(client, payload, b"\x01\x00"))
+    np.testing.assert_array_equal(outputs["kept"], [[1], [0]])
+    assert "keep has a byte of 0 or 1" in refusal(infer(client, payload, b"\x02\x00"))
 
 
 @pytest.mark.parametrize("length", ["-1", "0", "1e3", "9" * 30, "x", "٣"])

@@ -97,19 +97,68 @@ def test_a_batch_size_of_one_computes_each_alone(tiny):
     assert recorded.calls == [1] * 4
 
 
-def test_with_a_wait_requests_that_come_a_little_later_join_the_first_batch(tiny):
+def test_with_a_wait_requests_that_come_a_little_later_join_the_first_batch(tiny, monkeypatch):
     recorded = Recorded(signatures_of(tiny)["encode"], held=False)
+    waited, real_sleep = [], asyncio.sleep
 
     async def one_after_the_other():
-        call = caller(recorded, batch_wait=0.2)
+        call, all_came = caller(recorded, batch_wait=0.2), asyncio.Event()
+
+        async def until_all_came(seconds):
+            waited.append(seconds)
+            await all_came.wait()
+
+        monkeypatch.setattr(asyncio, "sleep", until_all_came)
         tasks = []
         for i in range(3):
             tasks.append(asyncio.create_task(call({"x": random_rows(1, i)})))
-            await asyncio.sleep(0.01)
+            await real_sleep(0)
+        all_came.set()
         await asyncio.gather(*tasks)
 
     asyncio.run(one_after_the_other())
+    assert waited == [0.2]
     assert recorded.calls == [3]
+
+
+class Paired(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, "a"), tf.TensorSpec([None, 1], tf.float32, "b")])
+    def add(self, a, b):
+        return {"y": a + b}
+
+
+def test_inputs_of_unequal_numbers_of_rows_are_called_alone(tmp_path):
+    """One `b` for all rows of `a` is fine for the model; stacked it would be another request's."""
+    model = Paired()
+    tf.saved_model.save(model, str(tmp_path), signatures={"add": model.add})
+    loaded = tf.saved_model.load(str(tmp_path))
+    recorded = Recorded(signatures_of(loaded)["add"])
+    sizes = [(1, 1), (2, 2), (3, 1), (1, 3), (2, 2)]
+    requests = [{"a": random_rows(a, i)[:, :1], "b": random_rows(b, 9 + i)[:, :1]} for i, (a, b) in enumerate(sizes)]
+    answers = asyncio.run(all_of(caller(recorded), requests, recorded.gate))
+    for request, answer in zip(requests, answers, strict=True):
+        np.testing.assert_array_equal(answer["y"], request["a"] + request["b"])
+    assert sorted(recorded.calls) == [3, 3, 5]
+
+
+def test_outputs_without_a_row_for_each_are_asked_for_alone(tiny):
+    recorded = Recorded(signatures_of(tiny)["encode"])
+    compute = recorded.signature
+
+    class Cut:
+        """Of more than two rows it answers the first two."""
+
+        def __getattr__(self, name):
+            return getattr(compute, name)
+
+        def __call__(self, arrays):
+            return {name: value[:2] for name, value in compute(arrays).items()}
+
+    recorded.signature = Cut()
+    requests = [{"x": random_rows(1, i)} for i in range(4)]
+    answers = asyncio.run(all_of(caller(recorded), requests, recorded.gate))
+    for request, answer in zip(requests, answers, strict=True):
+        np.testing.assert_allclose(answer["probabilities"], compute(request)["probabilities"], rtol=1e-5)
 
 
 def test_values_that_the_model_refuses_fail_their_own_request_only(tiny):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.models import DiscreteVAE, make_networks
-from tfdiscrete.serving import export_saved_model
+from tfdiscrete.serving import export, export_saved_model
 
 STRANGER = """
 import sys
@@ -94,6 +94,34 @@ def test_versions_count_up_and_none_is_replaced(model, tmp_path):
     with pytest.raises(InputError, match="exists. Give another version"):
         export_saved_model(model, tmp_path, version=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "7"]
+
+
+def test_exports_at_the_same_time_do_not_mix(model, tmp_path, monkeypatch):
+    """Another one begins and ends in the middle of each."""
+    check = export.check_portable
+
+    def check_after_another(folder):
+        with monkeypatch.context() as once:
+            once.setattr(export, "check_portable", check)
+            export_saved_model(model, tmp_path, version=other)
+        check(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export, "check_portable", check_after_another)
+        other = None
+        assert export_saved_model(model, tmp_path).name == "2"
+        other = 9
+        with pytest.raises(InputError, match="9 exists. Give another version"):
+            export_saved_model(model, tmp_path, version=9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "9"]
+    for path in tmp_path.iterdir():
+        assert "encode" in tf.saved_model.load(str(path)).signatures
+
+
+def test_names_of_other_digits_are_no_versions(model, tmp_path):
+    (tmp_path / "²").mkdir()
+    (tmp_path / "٣").mkdir()
+    assert export_saved_model(model, tmp_path).name == "1"
 
 
 def test_an_export_that_fails_half_way_leaves_no_version(model, tmp_path, monkeypatch):

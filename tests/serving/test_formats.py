@@ -14,6 +14,7 @@ import tensorflow as tf
 from tests.models import deep_problem, label_problem, test_families, test_mixed, test_vector_quantized_vae
 from tfdiscrete import InputError
 from tfdiscrete.layers import VectorQuantizer
+from tfdiscrete.ops import nearest_code
 from tfdiscrete.serving import export_model
 from tfdiscrete.serving.export import FORMATS
 from tfdiscrete.serving.formats import Format, measure
@@ -196,6 +197,25 @@ def test_a_functional_model_is_converted_too(tmp_path):
     assert any((before != after).any() for before, after in zip(counts, counted, strict=True))
 
 
+class InChunks(keras.layers.Layer):
+    """A search of which at most 256 scores, of 8 codes, exist at a time: chunks of four rows."""
+
+    def call(self, x):
+        return nearest_code(x, np.random.default_rng(0).normal(size=(8, 3)).astype("float32"), most_scores=256)
+
+
+@needs_converters
+@pytest.mark.parametrize("format_name", ["onnx", "litert"])
+def test_a_search_in_chunks_is_converted_for_every_number_of_rows(tmp_path, format_name):
+    layer = InChunks()
+    layer(np.zeros((1, 3), "float32"))
+    exported = export_model(layer, tmp_path / "search", formats=(format_name,))
+    answer = FORMATS[format_name].open(exported.formats[0].path)
+    for count in (1, 32, 33, 36, 47):
+        x = np.random.default_rng(count).normal(size=(count, 3)).astype("float32")
+        np.testing.assert_array_equal(answer("serve", {"x": x})["output"], layer(x))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -232,20 +252,53 @@ def test_the_page_on_export_runs_and_prints_what_it_shows(tmp_path):
     assert (tmp_path / "models" / "quantizer" / "1" / "MODEL.md").is_file()
 
 
+class Fake(Format):
+    """Answers what it is made with."""
+
+    name = title = "fake"
+
+    def __init__(self, **outputs):
+        self.outputs = outputs
+
+    def write(self, saved_model, folder, names):
+        (folder / "file").write_bytes(b"12345")
+
+    def open(self, folder):
+        return lambda name, inputs: self.outputs
+
+
+EXPECTED = {"y": np.array([1.0, 400.0, np.nan, np.inf]), "index": np.array([1000], "int32"), "none": np.zeros(0)}
+
+
+def compare(tmp_path, **changes):
+    fake = Fake(**{key: value for key, value in {**EXPECTED, **changes}.items() if value is not None})
+    fake.write(tmp_path, tmp_path, ["a"])
+    return measure(fake, tmp_path, {"a": {}}, {"a": EXPECTED})[0]
+
+
 def test_the_difference_is_the_largest_of_any_output(tmp_path):
-    class Fake(Format):
-        name = title = "fake"
+    report = compare(tmp_path)
+    assert (report.num_bytes, report.difference, report.signatures) == (5, 0.0, ("a",))
+    assert compare(tmp_path, y=EXPECTED["y"] + [0.25, 0, 0, 0]).difference == 0.25
+    changed = {"y": EXPECTED["y"] + [0.25, 0, 0, 0], "index": np.array([1001], "int32")}
+    assert compare(tmp_path, **changed).difference == 1.0
 
-        def write(self, saved_model, folder, names):
-            (folder / "file").write_bytes(b"12345")
 
-        def open(self, folder):
-            return lambda name, inputs: {"y": inputs["x"] + [0.0, 0.25], "index": np.array([3], "int32"), "none": []}
-
-    Fake().write(tmp_path, tmp_path, ["a"])
-    expected = {"a": {"y": np.array([1.0, 1.0]), "index": np.array([1], "int32"), "none": np.zeros(0)}}
-    report, answers = measure(Fake(), tmp_path, {"a": {"x": np.ones(2)}}, expected)
-    assert (report.num_bytes, report.difference, report.signatures) == (5, 2.0, ("a",))
-    expected["a"]["index"] = np.array([3], "int32")
-    assert measure(Fake(), tmp_path, {"a": {"x": np.ones(2)}}, expected)[0].difference == 0.25
-    np.testing.assert_array_equal(answers["a"]["y"], [1.0, 1.25])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": EXPECTED["y"] + [0, 0.5, 0, 0]}, r"'a' to fake went wrong.*'y' differs .* by 0.5, of values up to 400"),
+        ({"y": np.array([1.0, 400.0, 0.0, np.inf])}, "differs .* by inf"),
+        ({"y": np.array([1.0, np.nan, np.nan, np.inf])}, "differs .* by inf"),
+        ({"y": np.array([1.0, 400.0, np.nan, -np.inf])}, "differs .* by inf"),
+        ({"index": np.array([1003], "int32")}, "'index' differs"),
+        ({"index": np.array([1000], "int64")}, "it returns .*int64"),
+        ({"index": np.array([[1000]], "int32")}, "it returns"),
+        ({"y": np.ones([1])}, "it returns"),
+        ({"y": None}, "it returns"),
+        ({"more": np.ones([1])}, "it returns"),
+    ],
+)
+def test_a_conversion_that_answers_otherwise_is_refused(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        compare(tmp_path, **change)

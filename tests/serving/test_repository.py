@@ -13,6 +13,7 @@ from tfdiscrete.errors import InputError
 from tfdiscrete.serving.application import build_application
 from tfdiscrete.serving.repository import VersionedModels
 from tfdiscrete.serving.settings import Settings
+from tfdiscrete.serving.signatures import Signature
 
 from .client import Client
 
@@ -27,9 +28,9 @@ class Constant(tf.Module):
         return {"y": 0 * x + self.value}
 
 
-def export(folder, version):
-    """A model that answers its version's number; it appears at once, as a whole."""
-    model = Constant(version)
+def export(folder, version, value=None):
+    """A model that answers its version's number, or a value; it appears at once, as a whole."""
+    model = Constant(version if value is None else value)
     tf.saved_model.save(model, str(folder / ".partial"), signatures={"serving_default": model.answer})
     (folder / ".partial").rename(folder / str(version))
 
@@ -116,6 +117,84 @@ def test_a_broken_version_is_left_out_named_once_and_tried_again_when_it_changes
         export(folder, 2)
         refresh(models)
         assert answer(client) == 2
+
+
+def test_a_version_that_is_copied_file_by_file_is_served_once_it_is_whole(folder, tmp_path_factory):
+    models, client = serving(folder)
+    export(tmp_path_factory.getbasetemp(), 2)
+    whole = tmp_path_factory.getbasetemp() / "2"
+    (folder / "2").mkdir()
+    shutil.copy2(whole / "saved_model.pb", folder / "2")
+    with client:
+        refresh(models)
+        assert answer(client) == 1
+        shutil.copytree(whole, folder / "2", dirs_exist_ok=True)
+        refresh(models)
+        assert answer(client) == 2
+
+
+def test_a_broken_version_takes_no_good_one_away(folder):
+    export(folder, 2)
+    models, client = serving(folder, versions=2)
+    (folder / "3").mkdir()
+    (folder / "3" / "saved_model.pb").write_bytes(b"broken")
+    with client:
+        for _ in range(2):
+            refresh(models)
+            assert [answer(client, f"model/versions/{version}") for version in (1, 2)] == [1, 2]
+        shutil.rmtree(folder / "3")
+        export(folder, 3)
+        refresh(models)
+        assert [answer(client, f"model/versions/{version}") for version in (1, 2, 3)] == [404, 2, 3]
+
+
+def test_a_version_that_is_replaced_is_loaded_again_and_kept_where_the_new_one_is_broken(folder):
+    models, client = serving(folder)
+    with client:
+        shutil.rmtree(folder / "1")
+        export(folder, 1, value=7)
+        refresh(models)
+        assert answer(client) == answer(client, "model/versions/1") == 7
+        (folder / "1" / "saved_model.pb").write_bytes(b"broken")
+        for _ in range(2):
+            refresh(models)
+            assert answer(client) == 7
+        loaded = models.get_model("model")
+        refresh(models)
+        assert models.get_model("model") is loaded
+
+
+def test_a_model_that_fails_on_zeros_is_served(folder, monkeypatch, caplog):
+    def fail(self, arrays):
+        raise tf.errors.InternalError(None, None, "no zeros")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Signature, "__call__", fail)
+        _, client = serving(folder)
+    assert "model: version 1 fails in serving_default of zeros: no zeros" in caplog.text
+    with client:
+        assert answer(client) == 1
+
+
+def test_the_watch_goes_on_after_a_failure_and_says_so(folder, monkeypatch, caplog):
+    models, _ = serving(folder, poll_seconds=0.01)
+    looks = []
+
+    async def fail(name):
+        looks.append(name)
+        raise RuntimeError("out of threads")
+
+    async def watch_for_a_while():
+        watch = asyncio.create_task(models.watch())
+        async with asyncio.timeout(20):
+            while len(looks) < 3:
+                await asyncio.sleep(0.01)
+        watch.cancel()
+
+    monkeypatch.setattr(models, "refresh", fail)
+    asyncio.run(watch_for_a_while())
+    assert "its folder cannot be followed" in caplog.text
+    assert "out of threads" in caplog.text
 
 
 def test_a_broken_version_at_the_start_is_refused_by_name(folder):

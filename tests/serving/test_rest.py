@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 
@@ -46,6 +47,9 @@ def test_booleans_and_bfloat16_pass_through_json(tiny):
     assert json.loads(json.dumps(answer)) == {"predictions": [[1.5], [0.0]]}
 
 
+# As deep as the server's parser goes; Python's own functions fail before.
+DEEP = functools.reduce(lambda inner, _: [inner], range(1000), [])
+
 REFUSED = {
     "no object": ([1], "JSON object.*Received: list"),
     "neither form": ({"x": [1]}, r"either \"instances\" or \"inputs\".*Received: \['x'\]"),
@@ -71,6 +75,12 @@ REFUSED = {
     "wrong static shape": ({"signature_name": "sample", "inputs": {"seed": [1], "n": 1}}, r"seed: int32 \[2\].*\[1\]"),
     "ragged": ({"instances": [[1, 2, 3, 4], [1, 2]]}, r"x: float32 \[None, 4\].*unequal lengths"),
     "too deep": ({"inputs": json.loads("[" * 80 + "]" * 80)}, r"x: float32 \[None, 4\]. Received"),
+    "a signature that is too deep": ({"signature_name": DEEP, "inputs": 1}, "signature 'a list of 1'"),
+    "rows that are too deep": ({"instances": {"x": DEEP}}, "at least one row. Received: an object of 1"),
+    "values that are too deep": ({"instances": DEEP}, "unequal lengths, or too deep"),
+    "a very long signature": ({"signature_name": "e" * 10**6, "inputs": 1}, r"unknown signature 'e{80}\.\.\.'\."),
+    "very many names": (dict.fromkeys(map(str, range(1000))), r"'9', \.\.\.\]\.$"),
+    "very many inputs": ({"inputs": dict.fromkeys(map(str, range(1000)))}, r"takes x: .*'9', \.\.\.\]\.$"),
     "strings": ({"instances": [["1", "2", "3", "4"]]}, r"x: float32 \[None, 4\]. Received: values of another type"),
     "null": ({"instances": [[1, 2, 3, None]]}, "another type"),
     "booleans for floats": ({"instances": [[True] * 4]}, "another type"),

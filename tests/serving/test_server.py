@@ -20,6 +20,8 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.serving import name_models, serve
+from tfdiscrete.serving.server import _announcement
+from tfdiscrete.serving.settings import Settings
 
 needs_kserve = pytest.mark.skipif(
     importlib.util.find_spec("kserve") is None, reason='needs KServe: pip install "tfdiscrete[serve]"'
@@ -94,36 +96,58 @@ def test_models_of_a_command_line_are_named_after_their_folders_or_as_told(tmp_p
         name_models(["x/a", "y/a"])
 
 
+@needs_kserve
+def test_a_request_to_paste_is_short(tmp_path):
+    from tfdiscrete.serving.repository import VersionedModels
+
+    class Wide(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 500], tf.float32, "x")])
+        def wide(self, x):
+            return {"y": x}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, "x")])
+        def narrow(self, x):
+            return {"y": x}
+
+    model = Wide()
+    tf.saved_model.save(model, str(tmp_path / "1"), signatures={"wide": model.wide})
+    folders = {"wide": tmp_path}
+    text = _announcement("http://h:1", folders, VersionedModels(folders, Settings()))
+    assert "wide(x: float32 [None, 500]) -> y" in text
+    assert "curl" not in text
+    tf.saved_model.save(model, str(tmp_path / "2"), signatures={"wide": model.wide, "narrow": model.narrow})
+    text = _announcement("http://h:1", folders, VersionedModels(folders, Settings()))
+    assert text.endswith(
+        """curl -d '{"signature_name": "narrow", "inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}' """
+        "http://h:1/v1/models/wide:predict"
+    )
+
+
 # KServe reads sys.argv when it is imported, and would end the process over this --workers.
-SERVE = "import sys; from tfdiscrete.serving.server import serve; serve({'tiny': sys.argv[1]}, port=int(sys.argv[2]))"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+SERVE = "import sys; from tfdiscrete.serving.server import serve; serve({'tiny': sys.argv[1]}, port=0)"
 
 
 @contextlib.contextmanager
 def running_server(base, output):
     """Yields the process and the models' URL once it answers; the process is gone afterwards."""
-    port = free_port()
-    command = [sys.executable, "-c", SERVE, str(base), str(port), "--workers=many"]
+    command = [sys.executable, "-c", SERVE, str(base), "--workers=many"]
     with output.open("w") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:
         try:
-            url = f"http://127.0.0.1:{port}/v1/models"
-            wait_until_ready(process, f"{url}/tiny", output)
+            url = printed_address(process, output)
+            # The port is open since before it was printed: this waits for the server.
+            assert ask(f"{url}/tiny")[0] == 200
             yield process, url
         finally:
             process.kill()
 
 
-def wait_until_ready(process, url, output):
+def printed_address(process, output):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            return ask(url)
+        if found := re.search("models on (http://127.0.0.1:[0-9]+/v1/models)\n", output.read_text()):
+            return found[1]
         time.sleep(0.1)
-    raise AssertionError(f"the server did not answer:\n{output.read_text()}")
+    raise AssertionError(f"the server did not say its address:\n{output.read_text()}")
 
 
 def ask(url, body=None):

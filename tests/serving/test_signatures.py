@@ -25,6 +25,23 @@ class Odd(tf.Module):
     def any_width(self, x):
         return {"same": x}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
+    def centered(self, x):
+        return {"y": x - tf.reduce_mean(x, axis=0)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "x")])
+    def ranked(self, x):
+        return {"y": tf.argsort(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def picky(self, x):
+        with tf.control_dependencies([tf.debugging.assert_greater(x, 1.0)]):
+            return {"y": tf.identity(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, "a"), tf.TensorSpec([None, 1], tf.float32, "b")])
+    def pairs(self, a, b):
+        return {"y": tf.reshape(a + tf.transpose(b), [-1])}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "n")])
     def many_n(self, n):
         return {"double": 2 * n}
@@ -33,7 +50,7 @@ class Odd(tf.Module):
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("odd"), Odd()
-    names = ("nothing", "fixed", "shapeless", "any_width", "many_n")
+    names = ("nothing", "fixed", "shapeless", "any_width", "centered", "ranked", "picky", "pairs", "many_n")
     tf.saved_model.save(model, str(folder), signatures={name: getattr(model, name) for name in names})
     return tf.saved_model.load(str(folder))
 
@@ -51,7 +68,7 @@ def test_rows_are_those_of_the_longest_batch_or_the_number_asked_for(odd, tiny):
     assert more["masked"].rows({"a": x[:, :1], "keep": x[:3, 0]}) == 5
 
 
-def test_only_rows_of_known_sizes_are_stacked(odd, tiny):
+def test_only_rows_of_known_sizes_that_keep_apart_are_stacked(odd, tiny):
     stacked = {name for both in (odd, tiny) for name, one in signatures_of(both).items() if one.takes_batches}
     assert stacked == {"many_n", "encode", "serving_default", "log_table", "masked"}
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfdiscrete import InputError
+from tfdiscrete.serving.examples import examples
 from tfdiscrete.serving.saved_model import read_signatures
 from tfdiscrete.serving.warm_up import FILE, replay_warm_up, write_warm_up
 
@@ -69,7 +70,7 @@ def test_our_replay_gives_the_answers_of_the_signatures(folder, tiny):
     write_warm_up(folder)
     answers = replay_warm_up(folder)
     for name, signature in read_signatures(folder).items():
-        inputs = {key: tf.constant(value) for key, value in signature.example().items()}
+        inputs = {key: tf.constant(value) for key, value in examples(signature.inputs).items()}
         expected = tiny.signatures[name](**inputs)
         assert set(answers[name]) == set(expected)
         for key, value in expected.items():

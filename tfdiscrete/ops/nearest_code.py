@@ -102,7 +102,8 @@ def _in_chunks(best, rows, codes, most_scores: int) -> tf.Tensor:
     length = max(1, most_rows // 8)
 
     def chunked():
-        chunks = -(-count // length)
+        # -(-count // length) would be rounded towards zero in ONNX.
+        chunks = (count + length - 1) // length
         padded = tf.pad(rows, [[0, chunks * length - count], [0, 0]])
         stacked = tf.reshape(padded, [chunks, length, rows.shape[1]])
         # One chunk at a time: a graph would else have ten of them alive.

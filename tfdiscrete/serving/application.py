@@ -1,7 +1,7 @@
 """The HTTP interface of the server: TF Serving's REST v1, the Open Inference Protocol v2, metrics and a page.
 
 KServe's data plane, repository and metrics, under routes of our own: KServe's answer a version with 501 and a malformed
-v2 body with 500, and let anybody unload a model. Every error is `{"error": message}`.
+v2 body with 500, and let anybody unload a model. Every error of a request that is HTTP is `{"error": message}`.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from tfdiscrete.errors import InputError, unknown_name
 from tfdiscrete.serving import open_inference
+from tfdiscrete.serving.admission import Busy
 from tfdiscrete.serving.repository import VersionedModels
 from tfdiscrete.serving.rest import PredictRequest, choose
 from tfdiscrete.serving.settings import Settings
@@ -62,7 +63,13 @@ def build_application(models: VersionedModels, settings: Settings) -> Starlette:
         yield
         watch.cancel()
 
-    errors = {InputError: _refuse, HTTPException: _http_error, ClientDisconnect: _refuse, Exception: _failure}
+    errors = {
+        InputError: _refuse,
+        HTTPException: _http_error,
+        ClientDisconnect: _refuse,
+        Busy: _busy,
+        Exception: _failure,
+    }
     application = Starlette(routes=routes, exception_handlers=errors, lifespan=following)
     # A redirect would send the client to whatever host its own header names.
     application.router.redirect_slashes = False
@@ -233,6 +240,12 @@ def _answer(content, status=200):
 
 async def _refuse(request: Request, error: Exception):
     return _answer({"error": str(error)}, 400)
+
+
+async def _busy(request, error):
+    answer = _answer({"error": str(error)}, 503)
+    answer.headers["retry-after"] = "1"
+    return answer
 
 
 async def _http_error(request, error):

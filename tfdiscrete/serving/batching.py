@@ -48,7 +48,7 @@ class Caller:
     async def __call__(self, arrays: Arrays) -> Arrays:
         """The outputs, as alone up to rounding; raises `InputError` for values that the model refuses."""
         num_rows = self._signature.rows(arrays)
-        if num_rows >= self._max_batch_size:
+        if num_rows >= self._max_batch_size or not self._signature.has_even_rows(arrays):
             return await self._call(arrays, num_rows)
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(arrays, num_rows, answer))
@@ -80,9 +80,9 @@ class Caller:
         try:
             outputs = await self._call(_stacked(batch), sum(one.num_rows for one in batch))
             answers = _split(outputs, [one.num_rows for one in batch])
-        except InputError as error:
+        except (InputError, _Mixed) as error:
             if len(batch) > 1:
-                # One of them is at fault: the others must not pay for it.
+                # One of them is at fault, or none can share: the others must not pay for it.
                 for one in batch:
                     await self._answer([one])
                 return
@@ -102,6 +102,10 @@ class Caller:
         return await asyncio.get_running_loop().run_in_executor(None, self._signature, arrays)
 
 
+class _Mixed(Exception):
+    """The outputs have not a row for each of the inputs."""
+
+
 def _stacked(batch):
     if len(batch) == 1:
         return batch[0].arrays
@@ -113,6 +117,6 @@ def _split(outputs, sizes):
         return [outputs]
     ends = np.cumsum(sizes)
     if any(len(value) != ends[-1] for value in outputs.values()):
-        raise ValueError(f"outputs of {[value.shape for value in outputs.values()]} for {ends[-1]} rows")
+        raise _Mixed
     parts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     return [{name: value[part] for name, value in outputs.items()} for part in parts]

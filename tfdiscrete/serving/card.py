@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdiscrete.models import LatentVariableModel
 from tfdiscrete.serving.formats import FormatReport
-from tfdiscrete.serving.saved_model import DEFAULT, Signature
+from tfdiscrete.serving.saved_model import DEFAULT, SignatureSpecs
 from tfdiscrete.serving.warm_up import FILE, INSTALL
 
 FILE_NAME = "MODEL.md"
@@ -25,7 +25,7 @@ _CONVERTERS = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "litert": ("ai-edge-l
 def write_card(
     name: str,
     model: keras.layers.Layer,
-    signatures: Mapping[str, Signature],
+    signatures: Mapping[str, SignatureSpecs],
     *,
     formats: Sequence[FormatReport] = (),
     warm_up: bool = False,
@@ -81,7 +81,7 @@ def _kind(part) -> str:
     return "none" if part is None else type(part).__name__
 
 
-def _signatures(signatures: Mapping[str, Signature]) -> str:
+def _signatures(signatures: Mapping[str, SignatureSpecs]) -> str:
     rows = [(f"`{name}`", _specs(each.inputs, each), _specs(each.outputs, each)) for name, each in signatures.items()]
     text = f"\n## Signatures\n\n{table(('signature', 'inputs', 'outputs'), rows)}"
     text += f"\n`{DEFAULT}` is what a request gets that names none. B is any number of examples."
@@ -90,7 +90,7 @@ def _signatures(signatures: Mapping[str, Signature]) -> str:
     return text
 
 
-def _specs(specs: Mapping[str, tf.TensorSpec], signature: Signature) -> str:
+def _specs(specs: Mapping[str, tf.TensorSpec], signature: SignatureSpecs) -> str:
     batch = "n" if signature.draws else "B"
     return "<br>".join(f"`{name}`: {spec.dtype.name} {_shape(spec.shape, batch)}" for name, spec in specs.items())
 

@@ -1,6 +1,7 @@
 """uvicorn's HTTP connections, with bounds on the head of a request, which it would wait for without end.
 
-The body is bounded where it is read.
+The lines around the chunks of a body, and those after the last one, are bounded as a head is; the body itself where it
+is read.
 """
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -38,16 +39,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._wait_for_head()
 
     def on_headers_complete(self):
-        self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
+    def on_chunk_header(self):
+        # After the last one come trailers, of which the parser makes headers for as long as they come.
+        self._wait_for_head()
+
+    def on_body(self, body):
+        self._stop_waiting()
+        super().on_body(body)
+
+    def on_message_complete(self):
+        self._stop_waiting()
+        super().on_message_complete()
+
     def _wait_for_head(self):
+        self._stop_waiting()
         self._in_head = True
         self._head_bytes = 0
-        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._start_timer()
+
+    def _start_timer(self):
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+
+    def _hang_up(self):
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:  # the request before is still being answered
+            self._start_timer()
 
     def _stop_waiting(self):
+        self._in_head = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -16,6 +16,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +27,12 @@ import numpy as np
 from tfdiscrete.errors import InputError, check_count, check_name
 from tfdiscrete.serving import card
 from tfdiscrete.serving.endpoints import endpoints_of
+from tfdiscrete.serving.examples import examples
 from tfdiscrete.serving.formats import Format, FormatReport, SavedModel, measure
 from tfdiscrete.serving.litert_format import LiteRT
 from tfdiscrete.serving.onnx_format import Onnx
 from tfdiscrete.serving.saved_model import DEFAULT, check_portable, read_signatures
+from tfdiscrete.serving.versions import is_version
 from tfdiscrete.serving.warm_up import write_warm_up
 
 FORMATS: dict[str, Format] = {each.name: each for each in (SavedModel(), Onnx(), LiteRT())}
@@ -81,7 +84,8 @@ def export_model(
 
     Raises:
         InputError: if that version exists, for an unknown format or signature, a format whose packages are missing,
-            and a signature that a format cannot have: one that draws, or has an operator that it lacks.
+            a signature that a format cannot have: one that draws, or has an operator that it lacks, and one that
+            answers otherwise in a format than in the SavedModel.
     """
     if isinstance(formats, str) or not formats:
         raise InputError(f"formats must be some of {', '.join(FORMATS)}. Received: formats={formats!r}.")
@@ -90,13 +94,14 @@ def export_model(
         each.require()
     has_saved_model = "saved_model" in formats
     name = Path(base).resolve().name
-    with _new_version(base, version) as (partial, target), tempfile.TemporaryDirectory() as elsewhere:
+    with _partial_version(base, version) as partial, tempfile.TemporaryDirectory() as elsewhere:
         saved_model = partial if has_saved_model else Path(elsewhere)
         warm_up = _write_saved_model(model, saved_model, name) and has_saved_model
         reports = _write_formats(chosen, saved_model, partial, signatures)
         known = read_signatures(saved_model)
         text = card.write_card(name, model, known, formats=reports, warm_up=warm_up, about=about)
         (partial / card.FILE_NAME).write_text(text)
+        target = _publish(partial, version)
     moved = [each._replace(path=target / each.path.relative_to(partial)) for each in reports]
     return Export(target, tuple(moved), warm_up)
 
@@ -126,35 +131,46 @@ def export_saved_model(
         InputError: if that version exists, or for a model that cannot be exported.
     """
     name = name or Path(base).resolve().name
-    with _new_version(base, version) as (partial, target):
+    with _partial_version(base, version) as partial:
         warm_up = _write_saved_model(model, partial, name)
         text = card.write_card(name, model, read_signatures(partial), warm_up=warm_up, about=about)
         (partial / card.FILE_NAME).write_text(text)
-    return target
+        return _publish(partial, version)
 
 
 @contextlib.contextmanager
-def _new_version(base: str | os.PathLike, version: int | None) -> Iterator[tuple[Path, Path]]:
-    """A folder to write to, which becomes `base/version`; it is removed if anything fails."""
+def _partial_version(base: str | os.PathLike, version: int | None) -> Iterator[Path]:
+    """A folder of its own in `base` to write to, for `_publish`; it is removed if anything fails."""
     base = Path(base)
-    if version is None:
-        version = 1 + max((int(entry.name) for entry in _entries(base) if entry.name.isdigit()), default=0)
-    target = base / str(check_count("version", version))
-    if target.exists():
-        raise InputError(f"{target} exists. Give another version, or none for the next free one.")
+    if version is not None:
+        _check_free(base / str(check_count("version", version)))
     base.mkdir(parents=True, exist_ok=True)
-    partial = base / f".{version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = base / f".{uuid.uuid4().hex}.partial"
     partial.mkdir()
     try:
-        yield partial, target
-        os.replace(partial, target)
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _publish(partial: Path, version: int | None) -> Path:
+    """Renames it to its version, or to the next free one, whatever other exports have done meanwhile."""
+    base = partial.parent
+    while True:
+        numbers = [int(entry.name) for entry in base.iterdir() if is_version(entry.name)]
+        target = base / str(max(numbers, default=0) + 1 if version is None else version)
+        try:
+            return partial.rename(target)
+        except OSError:
+            if version is not None:
+                _check_free(target)
+            if not target.exists():
+                raise
+
+
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise InputError(f"{target} exists. Give another version, or none for the next free one.")
 
 
 def _write_saved_model(model, folder: Path, name: str) -> bool:
@@ -178,7 +194,7 @@ def _write_formats(chosen: Sequence[Format], saved_model: Path, version: Path, a
     for name in asked or ():
         check_name("signature", name, signatures)
     rng = np.random.default_rng(0)
-    probes = {name: each.example(_PROBES, rng) for name, each in signatures.items()}
+    probes = {name: examples(each.inputs, batch=_PROBES, rng=rng) for name, each in signatures.items()}
     original, expected = measure(SavedModel(), saved_model, probes, None)
     reports = []
     for each in chosen:

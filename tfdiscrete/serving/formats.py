@@ -15,10 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.serving.saved_model import Signature
+from tfdiscrete.serving.saved_model import SignatureSpecs
 
 Answer = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 """Of a signature's name and its inputs, by name, its outputs, by name."""
+
+
+_ROUNDING = 1e-3
 
 
 class FormatReport(NamedTuple):
@@ -35,7 +38,9 @@ class FormatReport(NamedTuple):
     load_seconds: float
     """To open it and get the first answer of each signature, in a process that has imported what it needs."""
     difference: float | None
-    """The largest absolute difference of any output from the SavedModel's, on random inputs; None for that itself."""
+    """The largest absolute difference of any output from the SavedModel's, on random inputs; None for that itself.
+
+    At most 1e-3 of that output's largest value: a format that differs by more is refused."""
 
 
 class Format(abc.ABC):
@@ -64,7 +69,7 @@ class Format(abc.ABC):
         """Where its files lie in a version's folder."""
         return version / self.name
 
-    def choose(self, signatures: Mapping[str, Signature], asked: Sequence[str] | None) -> list[str]:
+    def choose(self, signatures: Mapping[str, SignatureSpecs], asked: Sequence[str] | None) -> list[str]:
         """The signatures to convert: those asked for, by default all that this format can have.
 
         Raises:
@@ -144,6 +149,9 @@ def measure(
 
     Returns:
         The report, and the answers.
+
+    Raises:
+        InputError: for an answer that is not the expected one, up to rounding.
     """
     num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     start = time.perf_counter()
@@ -152,10 +160,39 @@ def measure(
     seconds = time.perf_counter() - start
     difference = None
     if expected is not None:
-        difference = max((_difference(answers[name], expected[name]) for name in probes), default=0.0)
+        gaps = [_checked_gap(each.title, name, answers[name], expected[name]) for name in probes]
+        difference = max(gaps, default=0.0)
     return FormatReport(each.name, folder, tuple(probes), num_bytes, seconds, difference), answers
 
 
-def _difference(ours, theirs) -> float:
-    gaps = [np.abs(np.subtract(ours[key], theirs[key], dtype=np.float64)) for key in theirs]
-    return float(max((gap.max() for gap in gaps if gap.size), default=0.0))
+def _checked_gap(title, name, answer, expected) -> float:
+    """The largest absolute difference of a signature's outputs; raises `InputError` where it is more than rounding."""
+    kinds, due = ({key: (value.dtype.name, value.shape) for key, value in each.items()} for each in (answer, expected))
+    if kinds != due:
+        raise InputError(
+            f"the conversion of {name!r} to {title} went wrong: it returns {kinds}, the SavedModel {due}. Leave "
+            f"{title} or this signature out."
+        )
+    gaps = {key: _gap(answer[key], value) for key, value in expected.items()}
+    for key, gap in gaps.items():
+        if gap > _ROUNDING * (_scale(expected[key]) + _ROUNDING):
+            raise InputError(
+                f"the conversion of {name!r} to {title} went wrong: on random inputs its {key!r} differs from the "
+                f"SavedModel's by {gap:.3g}, of values up to {_scale(expected[key]):.3g}. Equal codes, of a quantizer "
+                f"before training, may do that; else leave {title} or this signature out."
+            )
+    return max(gaps.values(), default=0.0)
+
+
+def _gap(ours, theirs) -> float:
+    """Infinite where one is NaN or infinite and the other is not the same."""
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    with np.errstate(invalid="ignore"):
+        gap = np.where(same, 0.0, np.abs(ours - theirs))
+    return float(np.nan_to_num(gap, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def _scale(values) -> float:
+    values = values.astype(np.float64)
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))

@@ -13,7 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfdiscrete.serving.formats import Answer, Format, refuse_operators
-from tfdiscrete.serving.saved_model import Signature, read_signatures
+from tfdiscrete.serving.saved_model import SignatureSpecs, read_signatures
 
 OPSET = 18
 
@@ -57,7 +57,7 @@ class Onnx(Format):
         return answer
 
 
-def _convert(function, signature: Signature):
+def _convert(function, signature: SignatureSpecs):
     import tf2onnx
 
     specs = list(signature.inputs.values())
@@ -99,7 +99,7 @@ def _nodes(graph):
                 yield from _nodes(inner)
 
 
-def _name_sizes(proto, signature: Signature) -> None:
+def _name_sizes(proto, signature: SignatureSpecs) -> None:
     """Calls dynamic sizes what they are: the batch, and others by name and place."""
     for values, specs in ((proto.graph.input, signature.inputs), (proto.graph.output, signature.outputs)):
         for value in values:

@@ -21,10 +21,12 @@ from kserve.utils.numpy_codec import from_np_dtype, to_np_dtype
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.serving.arrays import from_array, from_lists
+from tfdiscrete.serving.received import brief, names
 from tfdiscrete.serving.rest import choose
 from tfdiscrete.serving.signatures import Signature
 
 HEADER = "inference-header-content-length"
+_MOST_TENSORS = 1000
 
 
 class InferRequest(NamedTuple):
@@ -44,7 +46,7 @@ class InferRequest(NamedTuple):
         payload = _object("the body", orjson.loads(body[:json_length]))
         parameters = _object("parameters", payload.get("parameters"))
         signature = choose(signatures, parameters.get("signature_name", "serving_default"))
-        inputs = {_name(tensor): tensor for tensor in _objects("inputs", payload.get("inputs", []))}
+        inputs = _by_name("inputs", payload.get("inputs", []))
         binary = _Binary(body, json_length)
         arrays = {
             name: _array(signature.inputs[name], tensor, binary) for name, tensor in signature.named(inputs).items()
@@ -55,12 +57,14 @@ class InferRequest(NamedTuple):
             )
         by_default = parameters.get("binary_data_output") is True
         outputs = {
-            _name(tensor): _object("parameters", tensor.get("parameters")).get("binary_data", by_default) is True
-            for tensor in _objects("outputs", payload.get("outputs") or [])
+            name: _object("parameters", tensor.get("parameters")).get("binary_data", by_default) is True
+            for name, tensor in _by_name("outputs", payload.get("outputs") or []).items()
         }
-        unknown = sorted(set(outputs) - set(signature.outputs))
+        unknown = outputs.keys() - signature.outputs.keys()
         if unknown:
-            raise InputError(f"signature {signature.name!r} returns {list(signature.outputs)}. Received: {unknown}.")
+            raise InputError(
+                f"signature {signature.name!r} returns {list(signature.outputs)}. Received: {names(unknown)}."
+            )
         request_id = payload.get("id")
         if not isinstance(request_id, str | None):
             raise InputError("id must be a text.")
@@ -113,10 +117,12 @@ class _Binary:
         expected = dtype.itemsize * int(np.prod(shape, dtype=object))
         if type(size) is not int or size != expected or self.start + size > len(self.body):
             raise InputError(
-                f"{name} of shape {shape!s:.100} has {expected} bytes. Received: binary_data_size={size!s:.30} "
+                f"{name} of shape {shape!s:.100} has {expected} bytes. Received: binary_data_size={brief(size)} "
                 f"and {len(self.body) - self.start} bytes."
             )
         array = np.frombuffer(self.body, dtype, count=size // dtype.itemsize, offset=self.start).reshape(shape)
+        if dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
+            raise InputError(f"{name} has a byte of 0 or 1 for each boolean. Received: another byte.")
         self.start += size
         return array
 
@@ -124,9 +130,9 @@ class _Binary:
 def _array(spec, tensor, binary):
     name, shape, received = tensor["name"], tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
-        raise InputError(f"the shape of {name} must be a list of at most 32 sizes. Received: {shape!s:.100}.")
+        raise InputError(f"the shape of {name} must be a list of at most 32 sizes. Received: {brief(shape)}.")
     if received != datatype(spec):
-        raise InputError(f"{name} has the datatype {datatype(spec)}. Received: {received!s:.30}.")
+        raise InputError(f"{name} has the datatype {datatype(spec)}. Received: {brief(received)}.")
     if not spec.shape.is_compatible_with(shape):
         expected = [-1 if size is None else size for size in spec.shape.as_list()]
         raise InputError(f"{name} has the shape {expected}. Received: {shape!s:.100}.")
@@ -137,17 +143,20 @@ def _array(spec, tensor, binary):
     return from_array(name, values, spec)
 
 
+def _by_name(what, tensors):
+    if not isinstance(tensors, list) or len(tensors) > _MOST_TENSORS:
+        raise InputError(f"{what} must be a list of at most {_MOST_TENSORS} tensors. Received: {brief(tensors)}.")
+    named = {_name(_object(f"each of {what}", tensor)): tensor for tensor in tensors}
+    if len(named) < len(tensors):
+        raise InputError(f"{what} must have different names. Received: {len(tensors)}, named {names(named)}.")
+    return named
+
+
 def _name(tensor):
     name = tensor.get("name")
     if not isinstance(name, str):
-        raise InputError(f"each tensor needs a name. Received: {name!s:.30}.")
+        raise InputError(f"each tensor needs a name. Received: {brief(name)}.")
     return name
-
-
-def _objects(what, values):
-    if not isinstance(values, list):
-        raise InputError(f"{what} must be a list. Received: {type(values).__name__}.")
-    return [_object(f"each of {what}", value) for value in values]
 
 
 def _object(what, value):

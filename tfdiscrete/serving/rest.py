@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfdiscrete.errors import InputError, check_name
+from tfdiscrete.errors import InputError, unknown_name
 from tfdiscrete.serving.arrays import describe, from_lists
+from tfdiscrete.serving.received import brief, names
 from tfdiscrete.serving.signatures import Signature, signatures_of
 
 
@@ -53,10 +54,8 @@ class PredictRequest(NamedTuple):
     def parse(cls, payload, signatures: Mapping[str, Signature]) -> "PredictRequest":
         """Checks a decoded body; raises `InputError`."""
         if not isinstance(payload, dict) or ("instances" in payload) == ("inputs" in payload):
-            received = sorted(payload) if isinstance(payload, dict) else type(payload).__name__
-            raise InputError(
-                f'expected a JSON object with either "instances" or "inputs". Received: {received!s:.200}.'
-            )
+            received = names(payload) if isinstance(payload, dict) else type(payload).__name__
+            raise InputError(f'expected a JSON object with either "instances" or "inputs". Received: {received}.')
         signature = choose(signatures, payload.get("signature_name", "serving_default"))
         if "inputs" in payload:
             columns, num_rows = signature.named(payload["inputs"]), None
@@ -82,12 +81,14 @@ class PredictRequest(NamedTuple):
 
 def choose(signatures: Mapping[str, Signature], name) -> Signature:
     """The signature of that name; raises `InputError` that lists them all."""
-    return signatures[check_name("signature", name if isinstance(name, str) else repr(name)[:50], signatures)]
+    if isinstance(name, str) and name in signatures:
+        return signatures[name]
+    raise unknown_name("signature", brief(name), signatures)
 
 
 def _columns(rows, signature):
     if not isinstance(rows, list) or not rows:
-        raise InputError(f'"instances" must be a list of at least one row. Received: {rows!s:.40}.')
+        raise InputError(f'"instances" must be a list of at least one row. Received: {brief(rows)}.')
     if not signature.has_rows:
         raise InputError(
             f"signature {signature.name!r} takes {describe(signature.inputs)}, not batches: "

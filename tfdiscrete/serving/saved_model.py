@@ -1,10 +1,10 @@
 """What a SavedModel's file says: its signatures, and whether its graph runs anywhere; no weights are loaded."""
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -12,11 +12,17 @@ from tfdiscrete.errors import InputError
 
 DEFAULT = "serving_default"
 SEED = "seed"
+_TAG = tf.saved_model.SERVING
 _PYTHON = {"PyFunc", "EagerPyFunc", "PyFuncStateless"}
+# Of tf.random, and of its Generator; those that take a seed begin with Stateless.
+_RANDOM = re.compile(
+    "Random(StandardNormal|Uniform|UniformInt|Gamma|Poisson|PoissonV2|Shuffle)|(Parameterized)?TruncatedNormal|"
+    "Multinomial|Stateful(StandardNormal(V2)?|Uniform|UniformFullInt|UniformInt|TruncatedNormal|RandomBinomial)|RngReadAndSkip|NonDeterministicInts"
+)
 
 
-class Signature(NamedTuple):
-    """A signature of a SavedModel, as its file says."""
+class SignatureSpecs(NamedTuple):
+    """What a signature of a SavedModel takes and returns, as its file says."""
 
     inputs: dict[str, tf.TensorSpec]
     """By name, in alphabetical order; a dynamic size is None."""
@@ -28,19 +34,8 @@ class Signature(NamedTuple):
         """Whether its answer is drawn at random, with the noise of a seed."""
         return SEED in self.inputs
 
-    def example(self, batch: int = 1, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
-        """Inputs of that batch: zeros, or with `rng` uniform floats from 0 to 1; `n` is the batch."""
-        return {name: _example(spec, batch, rng) for name, spec in self.inputs.items()}
 
-
-def _example(spec, batch, rng):
-    shape = [batch if size is None else size for size in spec.shape]
-    if rng is not None and spec.dtype.is_floating:
-        return rng.random(shape).astype(spec.dtype.as_numpy_dtype)
-    return np.full(shape, 0 if shape else batch, spec.dtype.as_numpy_dtype)
-
-
-def read_signatures(saved_model: str | os.PathLike) -> dict[str, Signature]:
+def read_signatures(saved_model: str | os.PathLike) -> dict[str, SignatureSpecs]:
     """The signatures of a SavedModel's folder, the default one first; the weights are not loaded.
 
     Raises:
@@ -49,17 +44,22 @@ def read_signatures(saved_model: str | os.PathLike) -> dict[str, Signature]:
     definitions = read_graph(saved_model).signature_def
     names = sorted(name for name in definitions if not name.startswith("__"))
     return {
-        name: Signature(_specs(definitions[name].inputs), _specs(definitions[name].outputs))
+        name: SignatureSpecs(_specs(definitions[name].inputs), _specs(definitions[name].outputs))
         for name in sorted(names, key=DEFAULT.__ne__)
     }
 
 
 def read_graph(saved_model: str | os.PathLike):
-    """The `MetaGraphDef` of a SavedModel's folder; raises `InputError` if there is none."""
+    """The `MetaGraphDef` for serving of a SavedModel's folder; raises `InputError` if there is none."""
     file = Path(saved_model) / "saved_model.pb"
     if not file.is_file():
         raise InputError(f"expected the folder of a SavedModel. Received: {saved_model}, which holds no {file.name}.")
-    return saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
+    graphs = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs
+    # One without the tag is loaded too where it is the only one.
+    serving = [graph for graph in graphs if _TAG in graph.meta_info_def.tags] or list(graphs)
+    if not serving:
+        raise InputError(f"expected a SavedModel. Received: {file}, which holds no graph.")
+    return serving[0]
 
 
 def _specs(infos) -> dict[str, tf.TensorSpec]:
@@ -67,11 +67,20 @@ def _specs(infos) -> dict[str, tf.TensorSpec]:
 
 
 def check_portable(saved_model: str | os.PathLike) -> None:
-    """Raises `InputError` where the graph needs the Python process that made it, or XLA, which TF Serving has off."""
+    """Raises `InputError` for a graph that is no function of its inputs, or that not every process can run.
+
+    It draws with noise of its own, needs the Python process that made it, or XLA, which TF Serving has off.
+    """
     graph = read_graph(saved_model)
     functions = graph.graph_def.library.function
     nodes = [*graph.graph_def.node, *(node for function in functions for node in function.node_def)]
-    if found := sorted({node.op for node in nodes} & _PYTHON):
+    operators = sorted({node.op for node in nodes})
+    if found := [name for name in operators if _RANDOM.fullmatch(name)]:
+        raise InputError(
+            f"the model draws with noise of its own ({', '.join(found)}): the same request would get another answer "
+            "each time. Draw with tf.random.stateless_... and a seed among the inputs, or not at inference."
+        )
+    if found := [name for name in operators if name in _PYTHON]:
         raise InputError(
             f"the model calls Python ({', '.join(found)}), which no other process can. Write what it wraps "
             "(tf.py_function, tf.numpy_function) with TensorFlow's operators."

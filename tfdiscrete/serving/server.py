@@ -29,20 +29,23 @@ from pathlib import Path
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.serving.arrays import describe
+from tfdiscrete.serving.examples import examples
 from tfdiscrete.serving.settings import Settings
 from tfdiscrete.serving.versions import find_model
 
 STOP_SECONDS = 30
 """How long a server that is told to stop waits for the open requests."""
+_MOST_NUMBERS = 400  # in a request that is printed
 
 
 def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "127.0.0.1", **options) -> None:
     """Serves each model at `/v1/models/NAME` until Ctrl-C or SIGTERM, then finishes the open requests and returns.
 
-    A new version that appears in a model's folder is served as soon as it is loaded; an older one, once it is no longer
-    kept, is released after its last request. A refused request is answered with status 400, an unknown model or version
-    with 404, a request that is too slow with 408, too large with 413, of another content type with 415, all with
-    `{"error": message}`. Call it in the main thread, once in a process.
+    A new version that appears in a model's folder, or one whose files change, is served as soon as it is loaded; an
+    older one, once it is no longer kept, is released after its last request. A refused request is answered with status
+    400, an unknown model or version with 404, a request that is too slow with 408, too large with 413, of another
+    content type with 415, and one that has waited for too many others with 503, all with `{"error": message}`; what is
+    no HTTP, or has too long a head, with 400 and plain text. Call it in the main thread, once in a process.
 
     Args:
         models: name in the URL to folder, as `find_model` takes it.
@@ -53,9 +56,9 @@ def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "12
             versions (1): the newest versions of each model that are served side by side;
             max_batch_size (256): rows of waiting requests that are computed together; 1 computes each alone;
             batch_wait (0): seconds that a batch which is not full waits for more;
-            max_rows (4096): rows that a request may have, or ask for as `n`;
+            max_rows (4096): rows that a request may have, or ask for as `n`; four times as many are computed at once;
             max_request_mb (16): the largest body, in MiB;
-            request_timeout (30): seconds that a body may take to arrive;
+            request_timeout (30): seconds that a body may take to arrive, and then wait for its turn;
             poll_seconds (1): time between two looks for new versions.
 
     Raises:
@@ -153,15 +156,15 @@ def _http_server(repository, settings):
 
 
 def _announcement(url, folders, repository):
-    """What is served, and a request to paste: the one with the shortest body."""
-    from tfdiscrete.serving.repository import example
-
+    """What is served, and a request to paste: the one with the shortest body, unless that is long."""
     lines, requests = [f"Serving on {url} until Ctrl-C; models on {url}/v1/models"], []
     for name, folder in folders.items():
         lines.append(f"\n{name}  ({folder})")
         for key, signature in repository.get_model(name).version.signatures.items():
             lines.append(f"  {key}({describe(signature.inputs)}) -> {', '.join(signature.outputs)}")
-            inputs = {k: example(spec).tolist() for k, spec in signature.inputs.items()}
-            body = json.dumps({"signature_name": key, "inputs": inputs})
+            inputs = examples(signature.inputs)
+            if sum(value.size for value in inputs.values()) > _MOST_NUMBERS:
+                continue
+            body = json.dumps({"signature_name": key, "inputs": {k: value.tolist() for k, value in inputs.items()}})
             requests.append(f"curl -d '{body}' {url}/v1/models/{name}:predict")
     return "\n".join([*lines, "", min(requests, key=len, default="")])

@@ -28,6 +28,11 @@ class Settings(NamedTuple):
         return self
 
     @property
+    def max_rows_at_once(self) -> int:
+        """Of all requests that are being computed, or wait for a batch: one that is computed and the next."""
+        return max(4 * self.max_rows, 2 * self.max_batch_size)
+
+    @property
     def max_request_bytes(self) -> int:
         """`max_request_mb` in bytes."""
         return math.ceil(self.max_request_mb * 2**20)

@@ -1,5 +1,6 @@
 """A signature of a SavedModel, from NumPy arrays to NumPy arrays."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.serving.arrays import describe, kind
+from tfdiscrete.serving.examples import examples
+from tfdiscrete.serving.received import names
 
 # What a model says of inputs it cannot take; its other errors are its own.
 _REFUSALS = (
@@ -16,6 +19,10 @@ _REFUSALS = (
     tf.errors.ResourceExhaustedError,
     tf.errors.UnimplementedError,
 )
+
+
+_TRIED = 4
+_ROUNDING = 1e-3
 
 
 class Signature:
@@ -40,11 +47,31 @@ class Signature:
         """Whether all inputs have a batch as first dimension, so that a request may send rows."""
         return len(self._batches) == len(self.inputs)
 
-    @property
+    @functools.cached_property
     def takes_batches(self) -> bool:
-        """Whether rows of several requests may be stacked: inputs and outputs all have a batch, then fixed sizes."""
+        """Whether rows of several requests may be stacked.
+
+        Inputs and outputs all have a batch, then fixed sizes, and each of a few random rows, which the first look at
+        this property computes, has the same answer alone and among the others. Where the model refuses them, it is not
+        known to.
+        """
         specs = [*self.inputs.values(), *self.outputs.values()]
-        return bool(self.inputs) and all(_is_batch(spec) and spec.shape[1:].is_fully_defined() for spec in specs)
+        have_batches = all(_is_batch(spec) and spec.shape[1:].is_fully_defined() for spec in specs)
+        return bool(self.inputs) and have_batches and self._keeps_rows_apart()
+
+    def _keeps_rows_apart(self):
+        rng = np.random.default_rng(0)
+        rows = examples(self.inputs, batch=_TRIED, rng=rng)
+        try:
+            together = self(rows)
+            alone = [self({name: value[i : i + 1] for name, value in rows.items()}) for i in range(_TRIED)]
+        except (InputError, tf.errors.OpError):
+            return False
+        return all(_agree(value, [answer[name] for answer in alone]) for name, value in together.items())
+
+    def has_even_rows(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether all inputs of a request have equally many rows."""
+        return len({arrays[name].shape[:1] for name in self._batches}) <= 1
 
     def rows(self, arrays: Mapping[str, np.ndarray]) -> int:
         """The rows that a request asks for: of its longest batch, or its `n`, an integer of shape `[]`."""
@@ -68,10 +95,10 @@ class Signature:
         """The inputs by name; that of a single one may be left out."""
         if not isinstance(values, dict) and len(self.inputs) == 1:
             return {next(iter(self.inputs)): values}
-        received = sorted(values) if isinstance(values, dict) else "values without names"
-        if received != sorted(self.inputs):
+        if not isinstance(values, dict) or values.keys() != self.inputs.keys():
+            received = names(values) if isinstance(values, dict) else "values without names"
             raise InputError(
-                f"signature {self.name!r} takes {describe(self.inputs) or 'no inputs'}. Received: {received!s:.200}."
+                f"signature {self.name!r} takes {describe(self.inputs) or 'no inputs'}. Received: {received}."
             )
         return values
 
@@ -88,6 +115,18 @@ def signatures_of(saved_model) -> dict[str, Signature]:
 
 def _is_batch(spec):
     return bool(spec.shape.rank) and spec.shape[0] is None
+
+
+def _agree(together, alone):
+    """Up to rounding, of which accelerators have more for some numbers of rows; NaN is NaN."""
+    if [len(each) for each in alone] != [1] * len(together):
+        return False
+    alone = np.concatenate(alone)
+    if together.dtype.kind != "f":
+        return np.array_equal(together, alone)
+    finite = together[np.isfinite(together)]
+    scale = np.abs(finite).max(initial=0)
+    return np.allclose(together, alone, rtol=0, atol=_ROUNDING * scale, equal_nan=True)
 
 
 def _widened(array):

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
 
 from tfdiscrete.errors import InputError
+from tfdiscrete.serving.saved_model import read_graph
 from tfdiscrete.serving.signatures import Signature, signatures_of
 
 
@@ -28,9 +28,9 @@ def find_versions(path: Path | str) -> dict[int, Path]:
     """All version folders, by number, oldest first; as `find_model` takes a path, and with its error."""
     path = Path(path)
     if (path / "saved_model.pb").is_file():
-        return {int(path.name) if _is_number(path.name) else 1: path}
+        return {int(path.name) if is_version(path.name) else 1: path}
     base = path / "saved_model" if (path / "saved_model").is_dir() else path
-    folders = [file.parent for file in base.glob("*/saved_model.pb") if _is_number(file.parent.name)]
+    folders = [file.parent for file in base.glob("*/saved_model.pb") if is_version(file.parent.name)]
     if folders:
         return {int(folder.name): folder for folder in sorted(folders, key=lambda folder: int(folder.name))}
     received = f"{path}, which holds no SavedModel" if path.is_dir() else f"{path}, which is no folder"
@@ -61,11 +61,11 @@ def load_version(number: int, folder: Path) -> Version:
 
 
 def _signature_defs(folder, names):
-    file = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    definitions = file.meta_graphs[0].signature_def
     options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-    return {name: json_format.MessageToDict(definitions[name], **options) for name in names}
+    definitions = read_graph(folder).signature_def
+    return {key: json_format.MessageToDict(each, **options) for key, each in definitions.items() if key in names}
 
 
-def _is_number(name):
+def is_version(name: str) -> bool:
+    """Whether a folder's name is that of a version: decimal digits, and no others of Unicode's."""
     return name.isascii() and name.isdecimal()

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
+from tfdiscrete.serving.examples import examples
 from tfdiscrete.serving.saved_model import read_signatures
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -44,7 +45,7 @@ def write_warm_up(saved_model: str | os.PathLike, name: str = "model") -> bool:
         for key, signature in read_signatures(saved_model).items():
             request = predict_pb2.PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = name, key
-            for each, value in signature.example().items():
+            for each, value in examples(signature.inputs).items():
                 request.inputs[each].CopyFrom(tf.make_tensor_proto(value))
             log = prediction_log_pb2.PredictLog(request=request)
             writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
