@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tfdiscrete.errors import InputError, check_count
-from tfdiscrete.runs import recipes
-from tfdiscrete.runs.folder import RunFolder, next_free_folder
+from tfdiscrete.runs.folder import RunFolder
 from tfdiscrete.runs.recipes import Recipe
 from tfdiscrete.runs.train import train
+from tfdiscrete.runs.workers import call_of_workers
 
 
 def train_on_ray(
@@ -45,14 +45,9 @@ def train_on_ray(
     except ImportError as error:
         raise InputError(f"training on Ray needs the extra: pip install 'tfdiscrete[ray]' ({error}).") from error
     check_count("workers", workers)
-    if not resume:
-        recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
-        out = out or next_free_folder(Path("runs"), recipe.dataset)
-    if out is None:
-        raise InputError("--resume needs --out, the folder of the run to continue.")
-    folder = RunFolder(Path(out).resolve())  # workers run elsewhere
-    settings = recipe.to_json() if isinstance(recipe, Recipe) else dict(recipe or {})
-    call = {"recipe": settings, "out": str(folder.path), "resume": resume, "overwrite": overwrite}
+    call = call_of_workers(recipe, out, resume=resume, overwrite=overwrite)
+    folder = RunFolder(Path(call["out"]).resolve())  # workers run elsewhere
+    call["out"] = str(folder.path)
     trainer = TensorflowTrainer(
         _work,
         train_loop_config=call,

@@ -64,14 +64,8 @@ def train_on_workers(
         Interrupted: on Ctrl-C or SIGTERM; the last whole epoch's backup may be the latest.
     """
     check_count("workers", workers)
-    if not resume:
-        recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
-        out = out or next_free_folder(Path("runs"), recipe.dataset)
-    if out is None:
-        raise InputError("--resume needs --out, the folder of the run to continue.")
-    folder = RunFolder(out)
-    settings = recipe.to_json() if isinstance(recipe, Recipe) else dict(recipe or {})
-    call: dict = {"recipe": settings, "out": str(folder.path), "resume": resume, "overwrite": overwrite}
+    call = call_of_workers(recipe, out, resume=resume, overwrite=overwrite)
+    folder = RunFolder(call["out"])
     logs = Path(tempfile.mkdtemp(prefix="tfdiscrete-workers-"))
     (console or Console(stderr=True)).print(f"{workers} workers; logs of all but the first: {logs}", highlight=False)
     environments = _environments(workers)
@@ -95,6 +89,17 @@ def train_on_workers(
         raise _failure(failed, processes[failed].returncode, workers, logs, folder)
     shutil.rmtree(logs)
     return folder
+
+
+def call_of_workers(recipe, out, *, resume: bool, overwrite: bool) -> dict:
+    """The arguments of `train` as plain values, with which all workers name one folder; raises `InputError`."""
+    if not resume:
+        recipe = recipe if isinstance(recipe, Recipe) else recipes.from_json(recipe or {})
+        out = out or next_free_folder(Path("runs"), recipe.dataset)
+    if out is None:
+        raise InputError("--resume needs --out, the folder of the run to continue.")
+    settings = recipe.to_json() if isinstance(recipe, Recipe) else dict(recipe or {})
+    return {"recipe": settings, "out": str(out), "resume": resume, "overwrite": overwrite}
 
 
 def work() -> None:

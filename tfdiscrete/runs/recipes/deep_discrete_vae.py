@@ -2,20 +2,15 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from tfdiscrete import priors
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.metrics import posterior_usage
 from tfdiscrete.models import DEEP_NETWORKS, DeepDiscreteVAE, make_deep_networks
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.objectives.nested_elbo import NESTED_KL_CHOICES
-from tfdiscrete.ops import seed_of
 from tfdiscrete.runs.recipes.base import setting
 from tfdiscrete.runs.recipes.bounds import held_out_bounds, rows_of_bounds
 from tfdiscrete.runs.recipes.latents import LatentsRecipe
-from tfdiscrete.training import ShuffledBatches
-from tfdiscrete.training.pictures import reconstructions_figure, samples_figure
 
 _USAGE = ("active_units", "num_latents", "codes_used", "num_codes", "distinct_codes")
 
@@ -45,9 +40,6 @@ class DeepDiscreteVAERecipe(LatentsRecipe):
                 f'layers must be numbers of variables such as "40,20". Received: layers={self.layers!r}.'
             ) from error
 
-    def make_batches(self, train):
-        return ShuffledBatches(train.x, batch_size=self.batch_size, seed=self.seed)
-
     def make_model(self, data_shape, steps_per_epoch):
         likelihood = likelihoods.get(self.likelihood)
         family = self._make_family()
@@ -72,14 +64,6 @@ class DeepDiscreteVAERecipe(LatentsRecipe):
         )
         self._compile(model, self.epochs * steps_per_epoch)
         return model
-
-    def draw(self, model, held_out):
-        shown = held_out.x[np.linspace(0, len(held_out.x) - 1, 20, dtype=int)]
-        reconstruction = model.predict(shown, verbose=0)["reconstruction"]
-        return {
-            "reconstructions": reconstructions_figure(shown, reconstruction),
-            "samples": samples_figure(model.sample(64, seed_of(self.seed, "sample")).numpy()),
-        }
 
     def evaluate(self, model, held_out):
         outputs = model.predict(held_out.x, batch_size=500, verbose=0)

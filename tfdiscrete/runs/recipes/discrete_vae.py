@@ -2,19 +2,15 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from tfdiscrete import families, objectives, priors
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.metrics import posterior_usage
 from tfdiscrete.models import NETWORKS, DiscreteVAE, make_networks
 from tfdiscrete.objectives import likelihoods
-from tfdiscrete.ops import seed_of
 from tfdiscrete.runs.recipes.base import parse_options, setting
 from tfdiscrete.runs.recipes.bounds import held_out_bounds, rows_of_bounds
 from tfdiscrete.runs.recipes.latents import LatentsRecipe
-from tfdiscrete.training import LatentSummaries, ShuffledBatches
-from tfdiscrete.training.pictures import reconstructions_figure, samples_figure
+from tfdiscrete.training import LatentSummaries
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,6 @@ class DiscreteVAERecipe(LatentsRecipe):
             lambda: list(objectives.get(self.objective).get_config()),
         )
 
-    def make_batches(self, train):
-        return ShuffledBatches(train.x, batch_size=self.batch_size, seed=self.seed)
-
     def make_model(self, data_shape, steps_per_epoch):
         likelihood = likelihoods.get(self.likelihood)
         family = self._make_family()
@@ -108,16 +101,6 @@ class DiscreteVAERecipe(LatentsRecipe):
         train, valid = (model.posterior_logits(part.x) for part in (dataset.train, dataset.valid))
         self._fit_prior(prior, train, valid, self.prior_epochs, console)
         return model.with_prior(prior)
-
-    def draw(self, model, held_out):
-        x = held_out.x
-        # From the whole split: some test sets are sorted by class.
-        shown = x[np.linspace(0, len(x) - 1, 20, dtype=int)]
-        reconstruction = model.predict(shown, verbose=0)["reconstruction"]
-        return {
-            "reconstructions": reconstructions_figure(shown, reconstruction),
-            "samples": samples_figure(model.sample(64, seed_of(self.seed, "sample")).numpy()),
-        }
 
     def evaluate(self, model, held_out):
         relaxes = model.estimator.annealed == "temperature"

@@ -3,10 +3,14 @@
 import abc
 from dataclasses import dataclass
 
+import numpy as np
+
 from tfdiscrete import estimators, families
 from tfdiscrete.errors import InputError, check_non_negative
+from tfdiscrete.ops import seed_of
 from tfdiscrete.runs.recipes.base import Recipe, parse_options, setting
-from tfdiscrete.training import ExponentialAnnealing
+from tfdiscrete.training import ExponentialAnnealing, ShuffledBatches
+from tfdiscrete.training.pictures import reconstructions_figure, samples_figure
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,19 @@ class LatentsRecipe(Recipe, abc.ABC):
             self.family,
             lambda: families.options_of(self.family),
         )
+
+    def make_batches(self, train):
+        return ShuffledBatches(train.x, batch_size=self.batch_size, seed=self.seed)
+
+    def draw(self, model, held_out):
+        x = held_out.x
+        # From the whole split: some test sets are sorted by class.
+        shown = x[np.linspace(0, len(x) - 1, 20, dtype=int)]
+        reconstruction = model.predict(shown, verbose=0)["reconstruction"]
+        return {
+            "reconstructions": reconstructions_figure(shown, reconstruction),
+            "samples": samples_figure(model.sample(64, seed_of(self.seed, "sample")).numpy()),
+        }
 
     def _make_family(self) -> families.Latents:
         options = self.parsed_family_options()
