@@ -85,7 +85,7 @@ def test_a_finished_run_gets_another_prior(tmp_path):
 @pytest.mark.slow
 def test_a_run_is_sampled_and_exported(run, tmp_path):
     assert runs.sample(run.path, num=4, out=tmp_path / "four.png").is_file()
-    assert runs.export(run.path, tmp_path / "models").is_dir()
+    assert runs.export(run.path, tmp_path / "models").path.is_dir()
 
 
 def test_the_estimator_of_a_mixed_family_is_that_of_its_discrete_part():
