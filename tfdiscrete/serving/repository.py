@@ -28,9 +28,10 @@ from tfdiscrete.serving.versions import Version, find_versions, load_version
 
 _log = logging.getLogger("tfdiscrete.serving")
 _PARSED_AT_ONCE = 2**18
-
+"""Bytes of a body."""
 
 Contents = frozenset[tuple[str, int, int]]
+"""Of a folder: each file's path, time and size."""
 
 
 class ServedModel(kserve.Model):

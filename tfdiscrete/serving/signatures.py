@@ -20,8 +20,8 @@ _REFUSALS = (
     tf.errors.UnimplementedError,
 )
 
-
 _TRIED = 4
+"""Random rows by which rows are seen to keep apart."""
 _ROUNDING = 1e-3
 
 
