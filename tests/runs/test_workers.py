@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 
 import keras
@@ -131,6 +132,31 @@ def test_two_workers_train_what_one_process_trains_and_resume_it(tmp_path):
     assert {path.name for path in spread.path.iterdir()} == entries_of(runs.DiscreteVAERecipe)
     with pytest.raises(InputError, match="holds another run"):
         runs.train_on_workers(EXACT, tmp_path / "spread", workers=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_is_killed_leaves_a_run_that_resumes_to_the_same_bits(victim, tmp_path, monkeypatch):
+    settings = {**EXACT, "epochs": 6, "estimator": "nvil", "batch_size": 30}
+    whole = runs.train_on_workers(settings, tmp_path / "whole", workers=2)
+    folder = runs.RunFolder(tmp_path / "cut")
+    wait = workers._wait
+
+    def kill_after_an_epoch(processes):
+        while not list(folder.path.glob("backup/epoch-*")):
+            assert processes[victim].poll() is None
+            time.sleep(0.01)
+        os.kill(processes[victim].pid, signal.SIGKILL)
+        return wait(processes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "_wait", kill_after_an_epoch)
+        with pytest.raises(InputError, match=r"worker \d of 2 ended with .* Go on after the last whole epoch"):
+            runs.train_on_workers(settings, folder.path, workers=2)
+    assert not folder.is_finished
+    resumed = runs.train_on_workers(None, folder.path, workers=2, resume=True)
+    for one, other in zip(weights(whole), weights(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow

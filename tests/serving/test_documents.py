@@ -49,7 +49,7 @@ def test_the_page_names_the_options_with_their_defaults():
     for words in (f"over {settings.request_timeout:.0f} s", f"above {settings.max_request_mb:.0f} MiB"):
         assert words in PAGE
     assert f"at most {settings.max_rows:,} rows" in PAGE
-    assert f"up to {settings.max_batch_size} rows" in PAGE
+    assert f"up to {settings.max_batch_size:,} rows" in PAGE
 
 
 def test_the_containers_serve_the_same_model_under_the_same_name():

@@ -5,7 +5,7 @@ import argparse
 from tfdiscrete.cli.parser import add_command
 
 _LIMITS = {
-    "--max-batch-size": (int, 256, "rows of waiting requests that are computed together; 1 computes each alone"),
+    "--max-batch-size": (int, 1024, "rows of waiting requests that are computed together; 1 computes each alone"),
     "--batch-wait": (float, 0.0, "seconds that a batch which is not full waits for more"),
     "--max-rows": (int, 4096, "rows that a request may have, or ask for as n; four times as many are computed at once"),
     "--max-request-mb": (float, 16.0, "the largest request, in MiB"),

@@ -54,9 +54,13 @@ _LINEAR = {
 _CATEGORIES = {
     "dataset": "binarized_mnist",
     "estimator": "straight_through_gumbel_softmax",
+    # Four samples, for whose mean a lower temperature is reached soon.
+    "estimator_options": "num_samples=4",
+    "anneal_rate": 3e-5,
     "learning_rate_decay": "cosine",
+    "weight_decay": 0.01,
 }
-_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3, "weight_decay": 3e-3}
+_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 15}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 8}
 
@@ -77,7 +81,7 @@ SETTINGS: dict[str, dict] = {
     },
     "gaussian-gumbel_softmax": {**_LINEAR, "estimator": "gumbel_softmax"},
     "categories-uniform": _ONE_HIDDEN_LAYER,
-    "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "weight_decay": 0.01},
+    "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3},
     "categories-autoregressive": {**_ONE_HIDDEN_LAYER, "prior_epochs": 15},
     **{
         f"labels-{estimator}-{count}-seed{seed}": {

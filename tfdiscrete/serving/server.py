@@ -36,6 +36,7 @@ from tfdiscrete.serving.versions import find_model
 STOP_SECONDS = 30
 """How long a server that is told to stop waits for the open requests."""
 _MOST_NUMBERS = 400  # in a request that is printed
+_SWITCH_SECONDS = 0.0005  # between two threads of Python
 
 
 def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "127.0.0.1", **options) -> None:
@@ -54,7 +55,7 @@ def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "12
         **options: the fields of `Settings`:
 
             versions (1): the newest versions of each model that are served side by side;
-            max_batch_size (256): rows of waiting requests that are computed together; 1 computes each alone;
+            max_batch_size (1024): rows of waiting requests that are computed together; 1 computes each alone;
             batch_wait (0): seconds that a batch which is not full waits for more;
             max_rows (4096): rows that a request may have, or ask for as `n`; four times as many are computed at once;
             max_request_mb (16): the largest body, in MiB;
@@ -73,6 +74,9 @@ def serve(models: Mapping[str, Path | str], *, port: int = 8080, host: str = "12
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         listener = stack.enter_context(_listen(host, port))
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        # A thread back from a model's call would wait for up to 5 ms, until the event loop lets go of Python.
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(_SWITCH_SECONDS)
         # Here, since the modules that import KServe can be imported only where it is installed.
         from tfdiscrete.serving.repository import VersionedModels
 

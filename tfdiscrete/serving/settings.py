@@ -10,7 +10,7 @@ class Settings(NamedTuple):
     """The options of `serve`, which documents them."""
 
     versions: int = 1
-    max_batch_size: int = 256
+    max_batch_size: int = 1024
     batch_wait: float = 0.0
     max_rows: int = 4096
     max_request_mb: float = 16.0
