@@ -61,7 +61,7 @@ _CATEGORIES = {
     "weight_decay": 0.01,
 }
 _ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3}
-_CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 15}
+_CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 8}
 
 SETTINGS: dict[str, dict] = {
@@ -81,7 +81,7 @@ SETTINGS: dict[str, dict] = {
     },
     "gaussian-gumbel_softmax": {**_LINEAR, "estimator": "gumbel_softmax"},
     "categories-uniform": _ONE_HIDDEN_LAYER,
-    "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3},
+    "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05},
     "categories-autoregressive": {**_ONE_HIDDEN_LAYER, "prior_epochs": 15},
     **{
         f"labels-{estimator}-{count}-seed{seed}": {
