@@ -50,6 +50,7 @@ def test_every_setting_is_an_option_with_its_default(capsys):
         (["train", "--workers", "0"], "workers must be an integer of at least 1"),
         (["train", "--strategy", "mirored"], "Did you mean 'mirrored'"),
         (["train", "--strategy", "multi_worker"], "several workers need TF_CONFIG"),
+        (["train", "--strategy", "multi-worker"], "several workers need TF_CONFIG"),
         (["train", "--resume", "--overwrite", "--out", "x"], "give one of them"),
         (["evaluate", "nowhere"], "holds no run"),
         (["evaluate", "nowhere", "--split", "tset"], "Did you mean 'test'"),

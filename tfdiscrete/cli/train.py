@@ -35,6 +35,7 @@ def add(commands) -> argparse.ArgumentParser:
     group.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     group.add_argument(
         "--strategy",
+        type=lambda name: name.replace("-", "_"),
         default="none",
         metavar="NAME",
         help="over what training is spread: none, mirrored (all GPUs of this machine, or its CPU devices), "
