@@ -1,8 +1,16 @@
-"""What TensorFlow must be told before it starts: to log nothing, and to show two CPUs for the strategies' tests."""
+"""What TensorFlow must be told before it starts.
+
+To log nothing, to show two CPUs for the strategies' tests, and to compute in one thread where pytest runs in several
+processes, which would otherwise wait for each other.
+"""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import tensorflow as tf
 

@@ -71,12 +71,13 @@ FEWER_REPLICATES = {"enumeration": 10}
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(2.0, decay_steps=10, decay_rate=0.5)
 
 
-def variants(chosen=NAMES):
-    """All (name, options) of the chosen names, as parameters of a test."""
+def variants(chosen=NAMES, *, slow_options=False):
+    """All (name, options) of the chosen names, as parameters of a test; those with options may be marked as slow."""
     for name in chosen:
         for options in [{}, *OPTIONS.get(name, [])]:
             words = [name, *(f"{key}={value}" for key, value in options.items())]
-            yield pytest.param(name, options, id="-".join(words))
+            marks = [pytest.mark.slow] if options and slow_options else []
+            yield pytest.param(name, options, id="-".join(words), marks=marks)
 
 
 def classes(condition):
@@ -102,7 +103,8 @@ def estimate_at_zero(estimator, batch=(5,), cost=lambda z: tf.reduce_sum(z, axis
 
 
 class TestUnbiased:
-    @pytest.mark.parametrize(("latents", "categories"), list(itertools.product([1, 3], [2, 3, 7])))
+    @pytest.mark.parametrize("latents", [1, 3])
+    @pytest.mark.parametrize("categories", [2, 3, pytest.param(7, marks=pytest.mark.slow)])
     @pytest.mark.parametrize(("name", "options"), variants(UNBIASED))
     def test_value_and_gradient_average_to_those_of_enumeration(self, name, options, latents, categories):
         for cost in COSTS:
@@ -110,7 +112,7 @@ class TestUnbiased:
             estimator = warm(estimators.get(name, **options), problem)
             assert_unbiased(estimator, problem, FEWER_REPLICATES.get(name, REPLICATES))
 
-    @pytest.mark.parametrize(("name", "options"), variants(UNBIASED))
+    @pytest.mark.parametrize(("name", "options"), variants(UNBIASED, slow_options=True))
     def test_examples_of_a_batch_do_not_bias_one_another(self, name, options):
         problems = [random_problem(quadratic, 2, 3, seed) for seed in (1, 2)]
         estimator = warm(estimators.get(name, **options), problems[0])

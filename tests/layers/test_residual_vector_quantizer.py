@@ -91,6 +91,7 @@ class TestLevels:
             dropped = np.where(np.arange(3) < levels, index, -1)
             np.testing.assert_allclose(layer.decode(dropped), expected, rtol=1e-5, atol=1e-6)
 
+    @pytest.mark.slow
     def test_more_levels_leave_less(self, shared_codebook):
         errors = []
         for levels in (1, 2, 4, 6):

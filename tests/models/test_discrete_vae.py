@@ -295,7 +295,7 @@ class TestSteps:
         assert {"val_loss", "val_rate", "val_distortion"} < set(history)
         assert_same(plain, validated)
 
-    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    @pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
     def test_mixed_precision_trains_float32_variables(self, policy):
         keras.config.set_dtype_policy(policy)
         try:

@@ -20,7 +20,16 @@ def networks():
 
 @pytest.fixture
 def mixed_float16():
-    keras.mixed_precision.set_global_policy("mixed_float16")
+    yield from policy("mixed_float16")
+
+
+@pytest.fixture(params=["float32", "mixed_float16"])
+def any_policy(request):
+    yield from policy(request.param)
+
+
+def policy(name):
+    keras.mixed_precision.set_global_policy(name)
     yield
     keras.mixed_precision.set_global_policy("float32")
 
@@ -53,6 +62,7 @@ def test_fit_trains_every_weight_and_the_loaded_model_goes_on_alike(name, tmp_pa
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_mixed_precision_trains_every_weight(name, mixed_float16):
     vae = DiscreteVAE(*networks(), estimator=name, seed=0)
@@ -60,6 +70,24 @@ def test_mixed_precision_trains_every_weight(name, mixed_float16):
     before = values(vae.trainable_variables)
     vae.fit(DATA, epochs=2, batch_size=20, verbose=0)
     assert_all_changed(before, vae.trainable_variables)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_two_replicas_train_every_weight_and_keep_it_equal(name, jit, any_policy):
+    devices = ["CPU:0", "CPU:1"]
+    strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        vae = DiscreteVAE(*networks(), estimator=name, seed=0)
+        vae.compile(keras.optimizers.Adam(1e-2), jit_compile=jit, steps_per_execution=2)
+    before = values(vae.trainable_variables)
+    # Three steps, in executions of two and one; of the last batch one replica has more than the other.
+    vae.fit(DATA[:57], epochs=1, batch_size=20, verbose=0)
+    assert_all_changed(before, vae.trainable_variables)
+    for variable in vae.variables:
+        first, second = strategy.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(first, second, err_msg=variable.path)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -64,7 +64,11 @@ def enumerated_evidence(vae, name):
         return scipy.special.logsumexp(log_likelihood + (one_hot @ np.log(np.maximum(pmf, 1e-300))).sum(-1), axis=-1)
 
 
-@pytest.mark.parametrize(("name", "estimator"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [pytest.param(*case, marks=[] if case in FEW else [pytest.mark.slow]) for case in CASES],
+    ids=str,
+)
 def test_what_evaluate_reports_bounds_the_enumerated_evidence(name, estimator):
     vae = make_vae(name, estimator, compiled={"jit_compile": False})
     vae.fit(X, epochs=30, batch_size=8, verbose=0)

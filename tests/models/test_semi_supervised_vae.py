@@ -209,7 +209,7 @@ class TestFit:
         ("name", "policy", "jit_compile"),
         [
             ("dense", "mixed_float16", False),
-            ("conv", "mixed_bfloat16", False),
+            pytest.param("conv", "mixed_bfloat16", False, marks=pytest.mark.slow),
             pytest.param("dense", "mixed_bfloat16", True, marks=pytest.mark.slow),
             pytest.param("conv", "mixed_float16", True, marks=pytest.mark.slow),
         ],

@@ -84,7 +84,9 @@ def trained():
 
 
 class TestFit:
-    @every_quantizer
+    @pytest.mark.parametrize(
+        "kind", [pytest.param(kind, marks=[] if kind in ("ema", "fsq") else [pytest.mark.slow]) for kind in MAKERS]
+    )
     def test_it_reports_what_was_counted_and_learns_under_every_quantizer(self, kind):
         x, vae = images(), make_vae(kind)
         before = evaluate(vae, x)["reconstruction_error"]

@@ -52,7 +52,7 @@ class TestNearestCode:
         np.testing.assert_array_equal(nearest_code(rows + 1e6, codes + 1e6), expected)
 
     @pytest.mark.parametrize("mode", MODES)
-    @pytest.mark.parametrize("most_scores", [2**25, 300, 1])
+    @pytest.mark.parametrize("most_scores", [2**25, 300, pytest.param(1, marks=pytest.mark.slow)])
     def test_every_mode_and_chunk_length_gives_the_same_index(self, mode, most_scores):
         rows = RNG.normal(size=(101, 64)).astype("float32")
         codes = RNG.normal(size=(30, 64)).astype("float32")
