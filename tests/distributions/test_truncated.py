@@ -386,9 +386,9 @@ class TestExecution:
         [
             (tfd.Poisson, {"low": 1, "high": 12}),
             (lambda x: tfd.NegativeBinomial(3.0, logits=x), {"low": 1, "high": 12}),
-            (lambda x: tfd.Binomial(9.0, logits=x), {"low": 2, "high": 7}),
-            (lambda x: tfd.Geometric(logits=x), {"high": 12}),
-            (lambda x: tfd.Zipf(1.5 + x), {"high": 12}),
+            pytest.param(lambda x: tfd.Binomial(9.0, logits=x), {"low": 2, "high": 7}, marks=pytest.mark.slow),
+            pytest.param(lambda x: tfd.Geometric(logits=x), {"high": 12}, marks=pytest.mark.slow),
+            pytest.param(lambda x: tfd.Zipf(1.5 + x), {"high": 12}, marks=pytest.mark.slow),
         ],
     )
     def test_batch_size_may_be_unknown_when_traced(self, make, options, jit_compile):
