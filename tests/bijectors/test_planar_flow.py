@@ -18,9 +18,9 @@ def parameters(dimension, batch=(), seed=0, scale=1.0):
 
 
 def planar(y, u, w, b):
-    """The flow of one set of parameters and its log-det, by the formulas of the paper."""
+    """The flow of one set of parameters and its log-det, by the formulas of the docstring."""
     wu = w @ u
-    shift = u + (np.logaddexp(0.0, wu) - 1.0 - wu) * w / (w @ w)
+    shift = u + (np.logaddexp(0.0, wu + np.log(np.e - 1.0)) - 1.0 - wu) * w / (w @ w)
     t = np.tanh(y @ w + b)
     return y + shift * t[..., None], np.log(np.abs(1.0 + (1.0 - t**2) * (shift @ w)))
 
@@ -33,7 +33,7 @@ def steep(product, dimension, dtype):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("dimension", [1, 2, 9])
-def test_values_and_log_det_are_those_of_the_paper(dimension, seed):
+def test_values_and_log_det_are_those_of_the_formulas(dimension, seed):
     u, w, b = parameters(dimension, seed=seed)
     y = np.random.default_rng(9).normal(size=(6, dimension))
     x, log_det = planar(y, u, w, b)
@@ -42,12 +42,24 @@ def test_values_and_log_det_are_those_of_the_paper(dimension, seed):
 
 
 def test_values_by_hand():
-    # w.u = 0: softplus(0) = log 2, u^ = u + (log 2 - 1) w / 4 = (0, 1 + (log 2 - 1) / 2)
-    u, w, b = np.array([0.0, 0.0]), np.array([0.0, 2.0]), np.array(0.0)
-    shift = (np.log(2.0) - 1.0) / 2.0
+    # w.u = log((e^2 - 1) / (e - 1)), so that s = 2 and u^ = u + (1 - w.u) w / 4 = (3, 1 / 2)
+    product = np.log((np.e**2 - 1.0) / (np.e - 1.0))
+    u, w, b = np.array([3.0, product / 2.0]), np.array([0.0, 2.0]), np.array(0.0)
     x = PlanarFlow(u, w, b).forward(np.array([5.0, 0.25]))
-    np.testing.assert_allclose(x, [5.0, 0.25 + shift * np.tanh(0.5)], rtol=1e-12)
-    np.testing.assert_allclose(PlanarFlow(u, w, b).forward_log_det_jacobian(np.zeros(2)), np.log(np.log(2.0)))
+    np.testing.assert_allclose(x, [5.0 + 3.0 * np.tanh(0.5), 0.25 + 0.5 * np.tanh(0.5)], rtol=1e-12)
+    np.testing.assert_allclose(PlanarFlow(u, w, b).forward_log_det_jacobian(np.zeros(2)), np.log(2.0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [1e-6, 1e-3, 1.0, 100.0])
+def test_a_small_u_is_a_small_shift_however_long_w_is(length, dtype):
+    u, w, _ = parameters(9, seed=1)
+    u, w = 1e-3 * u / np.linalg.norm(u), length * w / np.linalg.norm(w)
+    flow = PlanarFlow(tf.constant(u, dtype), tf.constant(w, dtype), tf.constant(5.0, dtype))
+    y = tf.constant(np.random.default_rng(0).normal(size=(6, 9)), dtype)
+    moved = np.linalg.norm(flow.forward(y) - y, axis=-1)
+    assert (moved <= 1.01e-3).all()
+    assert (moved >= 0.5e-3 * np.abs(np.tanh(y.numpy() @ w + 5.0))).all()
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -75,9 +87,9 @@ def test_strongly_opposed_u_and_w_stay_monotone_with_a_finite_log_det(dimension,
     assert (np.diff(x.numpy()[:241].astype("float64") @ w) > -100 * epsilon).all()
     assert np.isfinite(x).all()
     assert np.isfinite(log_det).all()
-    # The slope along w is t^2 + s (1 - t^2), s = softplus(w.u) = e^(w.u) or next to it.
+    # The slope along w is t^2 + s (1 - t^2), s = softplus(w.u + log(e - 1)) = (e - 1) e^(w.u), or next to it.
     t2 = np.tanh(a) ** 2
-    s = np.maximum(np.exp(product), np.finfo(dtype).tiny)
+    s = np.maximum((np.e - 1.0) * np.exp(product), np.finfo(dtype).tiny)
     np.testing.assert_allclose(log_det, np.log(t2 + s * (1.0 - t2)), rtol=100 * epsilon, atol=100 * epsilon)
 
 

@@ -39,7 +39,7 @@ def flowed(layer, y):
     if layer.flow == "planar":
         u, w, b = (np.asarray(weight, "float64") for weight in (layer.u, layer.w, layer.b))
         wu = (w * u).sum(-1, keepdims=True)
-        shift = u + (np.log1p(np.exp(wu)) - 1.0 - wu) * w / (w**2).sum(-1, keepdims=True)
+        shift = u + (np.log1p((np.e - 1.0) * np.exp(wu)) - 1.0 - wu) * w / (w**2).sum(-1, keepdims=True)
         return y + shift * np.tanh((w * y).sum(-1) + b)[..., None]
     if layer.flow == "stick_breaking":
         shares = scipy.special.expit(y)

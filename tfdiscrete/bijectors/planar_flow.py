@@ -1,12 +1,13 @@
 """A planar flow that is invertible for all parameters, with its exact inverse.
 
-    f(y) = y + u^ tanh(a),    a = w.y + b,    u^ = u + (softplus(w.u) - 1 - w.u) w / |w|^2
+    f(y) = y + u^ tanh(a),    a = w.y + b,    u^ = u + (s - 1 - w.u) w / |w|^2,    s = softplus(w.u + log(e - 1))
 
-so that w.u^ = softplus(w.u) - 1 > -1. With s = softplus(w.u) and t = tanh(a),
+so that w.u^ = s - 1 > -1. The published s is softplus(w.u), which is log 2 for w.u = 0: u^ then grows like 1 / |w| as w
+becomes small, however small u is, and a flow that is trained soon carries every point to one place. With t = tanh(a),
 
     log |det J| = log(1 + w.u^ (1 - t^2)) = log(t^2 + s (1 - t^2))
 
-of which the right side is computed: in float32 softplus(-20) - 1 is -1. Along w the map is the increasing function
+of which the right side is computed: in float32 s - 1 is -1 for w.u = -20. Along w the map is the increasing function
 a -> a + (s - 1) tanh(a), whose root is the inverse's only unknown.
 
 Danilo Jimenez Rezende, Shakir Mohamed (2015), "Variational Inference with Normalizing Flows", arXiv 1505.05770.
@@ -19,6 +20,9 @@ import tensorflow_probability as tfp
 from tfdiscrete.errors import InputError
 
 tfb = tfp.bijectors
+
+_AT_ZERO = float(np.log(np.expm1(1.0)))
+"""Where softplus is 1."""
 
 
 class PlanarFlow(tfb.Bijector):
@@ -81,20 +85,30 @@ class PlanarFlow(tfb.Bijector):
         return self._b
 
     def _slope(self):
-        """`softplus(w.u)`, the least derivative along w, `[*batch]`; 1 for w = 0, at least the smallest number."""
-        slope = tf.math.softplus(tf.reduce_sum(self._w * self._u, axis=-1))
+        """s, the derivative along w where t = 0, `[*batch]`; 1 for w = 0, at least the smallest number."""
+        slope = tf.math.softplus(self._product() + _AT_ZERO)
         slope = tf.maximum(slope, np.finfo(self.dtype.as_numpy_dtype).tiny)
         return tf.where(self._is_identity(), tf.ones_like(slope), slope)
 
     def _is_identity(self):
         return tf.reduce_sum(self._w**2, axis=-1) < np.finfo(self.dtype.as_numpy_dtype).tiny
 
+    def _product(self):
+        return tf.reduce_sum(self._w * self._u, axis=-1)
+
     def _shift(self):
         """`u^`, `[*batch, D]`."""
-        wu = tf.reduce_sum(self._w * self._u, axis=-1, keepdims=True)
+        wu = self._product()[..., None]
+        # s - 1 without the difference, of which a small w would leave nothing but rounding.
+        rise = tf.where(
+            wu < 1.0,
+            tf.math.log1p(-np.expm1(-1.0) * tf.math.expm1(tf.minimum(wu, 1.0))),
+            tf.math.softplus(wu + _AT_ZERO) - 1.0,
+        )
         identity = self._is_identity()[..., None]
         w = tf.where(identity, tf.ones_like(self._w), self._w)
-        shift = self._u + (self._slope()[..., None] - 1.0 - wu) * w / tf.reduce_sum(w**2, axis=-1, keepdims=True)
+        length = tf.norm(w, axis=-1, keepdims=True)
+        shift = self._u + (rise / length - wu / length) * (w / length)
         return tf.where(identity, tf.zeros_like(shift), shift)
 
     def _offset(self, y):
