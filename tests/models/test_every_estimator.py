@@ -9,6 +9,7 @@ from tfdiscrete import estimators
 from tfdiscrete.distributions import Family, ProductCategorical
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.ops import step_seed
+from tfdiscrete.training import strategies
 
 NAMES = sorted(name for name, cls in estimators.REGISTRY.items() if cls.takes is Family)
 DATA = np.random.default_rng(0).integers(2, size=(60, 6)).astype("float32")
@@ -76,8 +77,7 @@ def test_mixed_precision_trains_every_weight(name, mixed_float16):
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_two_replicas_train_every_weight_and_keep_it_equal(name, jit, any_policy):
-    devices = ["CPU:0", "CPU:1"]
-    strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    strategy = strategies.get("mirrored", replicas=2)
     with strategy.scope():
         vae = DiscreteVAE(*networks(), estimator=name, seed=0)
         vae.compile(keras.optimizers.Adam(1e-2), jit_compile=jit, steps_per_execution=2)

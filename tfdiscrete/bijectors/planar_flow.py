@@ -99,7 +99,7 @@ class PlanarFlow(tfb.Bijector):
     def _shift(self):
         """`u^`, `[*batch, D]`."""
         wu = self._product()[..., None]
-        # s - 1 without the difference, of which a small w would leave nothing but rounding.
+        # s - 1 = log(1 + (1 - 1/e) (e^(w.u) - 1)): of the difference a small w would leave nothing but rounding.
         rise = tf.where(
             wu < 1.0,
             tf.math.log1p(-np.expm1(-1.0) * tf.math.expm1(tf.minimum(wu, 1.0))),
