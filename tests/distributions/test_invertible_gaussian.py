@@ -39,7 +39,7 @@ def by_hand(flow, y):
     size = y.shape[-1]
     if flow == "planar":
         u, w = U[:size], W[:size]
-        shift = u + (np.log1p(np.exp(w @ u)) - 1.0 - w @ u) * w / (w @ w)
+        shift = u + (np.log1p(np.expm1(1.0) * np.exp(w @ u)) - 1.0 - w @ u) * w / (w @ w)
         t = np.tanh(y @ w + B)
         return y + shift * t[..., None], np.log(1.0 + (1.0 - t**2) * (w @ shift))
     if flow == "stick_breaking":

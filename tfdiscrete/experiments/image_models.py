@@ -60,7 +60,7 @@ _CATEGORIES = {
     "learning_rate_decay": "cosine",
     "weight_decay": 0.01,
 }
-_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3}
+_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3, "weight_decay": 0.03}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 12, "learning_rate": 2e-3}
 
