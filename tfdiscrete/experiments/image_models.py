@@ -7,7 +7,8 @@
     codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
 
 Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables.
-Those of the invertible Gaussian are straight-through, since what is compared is the bound of hard samples.
+Those of the invertible Gaussian are straight-through, since what is compared is the bound of hard samples, whose KL is
+counted behind a flow.
 
 Weonyoung Joo, Dongjun Kim, Seungjae Shin, Il-Chul Moon (2020), "Generalized Gumbel-Softmax Gradient Estimator for
 Generic Discrete Random Variables", arXiv 2003.01847.
@@ -51,6 +52,7 @@ _LINEAR = {
     "anneal_rate": 5e-5,
     "temperature_min": 0.25,
 }
+_HARD_GAUSSIAN = {**_LINEAR, "family": "invertible_gaussian", "estimator_options": "straight_through=true"}
 _CATEGORIES = {
     "dataset": "binarized_mnist",
     "estimator": "straight_through_gumbel_softmax",
@@ -70,15 +72,9 @@ SETTINGS: dict[str, dict] = {
         for law, prior in (("poisson", 2.0), ("geometric", 0.25))
         for kind, explicit in (("implicit", "false"), ("explicit", "true"))
     },
-    **{
-        f"gaussian-{flow}": {
-            **_LINEAR,
-            "family": "invertible_gaussian",
-            "family_options": f"flow={flow}",
-            "estimator_options": "straight_through=true",
-        }
-        for flow in ("none", "planar", "stick_breaking")
-    },
+    "gaussian-none": {**_HARD_GAUSSIAN, "family_options": "flow=none"},
+    "gaussian-planar": {**_HARD_GAUSSIAN, "family_options": "flow=planar", "learning_rate": 3e-3},
+    "gaussian-stick_breaking": {**_HARD_GAUSSIAN, "family_options": "flow=stick_breaking", "learning_rate": 3e-3},
     "gaussian-gumbel_softmax": {**_LINEAR, "estimator": "gumbel_softmax"},
     "categories-uniform": _ONE_HIDDEN_LAYER,
     "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05},
@@ -166,7 +162,11 @@ def _train_bound(folder: Path) -> float:
     kept = folder / "metrics-train.json"
     if not kept.is_file():
         write_json(kept, evaluate(folder, split="train"))
-    return -json.loads(kept.read_text())["discrete_elbo"]
+    return _discrete_bound(json.loads(kept.read_text()))
+
+
+def _discrete_bound(metrics: dict) -> float:
+    return -metrics.get("counted_elbo", metrics["discrete_elbo"])
 
 
 def table(rows: list[dict]) -> str:
@@ -175,8 +175,9 @@ def table(rows: list[dict]) -> str:
         "# Models of images",
         "",
         "Made by `tfdiscrete experiment image_models`; test split, nats, lower is better, but for accuracies. The",
-        "discrete bound (100 hard samples) and IWAE-100 bound -log p(x); the relaxed figure does not. Each row's",
-        "command, seed and versions stand in `image_models.json`.",
+        "discrete bound (100 hard samples) and IWAE-100 bound -log p(x); the relaxed figure does not. Behind a flow",
+        "the discrete bound's rate is that of 1,000 counted hard samples an example against the counted prior. Each",
+        "row's command, seed and versions stand in `image_models.json`.",
     ]
     groups = {
         "counts": ("Truncated counts, MNIST thresholded, 784-300-50 networks", _bounds_table),
@@ -204,8 +205,8 @@ def _bounds_table(rows: list[dict]) -> list[str]:
         relaxed = "" if m["relaxed_elbo"] is None else f"{-m['relaxed_elbo']:.2f}"
         train = f"{row['train_bound']:.2f}" if "train_bound" in row else ""
         lines.append(
-            f"| {row['row'].partition('-')[2]} | {-m['discrete_elbo']:.2f} | {importance} | {relaxed} | {train} | "
-            f"{m['rate']:.2f} | {m['epochs']} | {published} | {which} |"
+            f"| {row['row'].partition('-')[2]} | {_discrete_bound(m):.2f} | {importance} | {relaxed} | {train} | "
+            f"{m.get('counted_rate', m['rate']):.2f} | {m['epochs']} | {published} | {which} |"
         )
     return lines
 

@@ -8,6 +8,7 @@ from tfdiscrete.objectives import likelihoods, supervision
 from tfdiscrete.objectives.base import Objective
 from tfdiscrete.objectives.beta_elbo import BetaELBO
 from tfdiscrete.objectives.capacity_elbo import CapacityELBO
+from tfdiscrete.objectives.counted_rate import counted_rate, counted_table
 from tfdiscrete.objectives.elbo import ELBO, KL_CHOICES, NegativeElbo, negative_elbo
 from tfdiscrete.objectives.evaluation import Bounds, discrete_bounds, log_mean_exp_error, relaxed_elbo
 from tfdiscrete.objectives.evidence import PriorBound, log_evidence, prior_sampling_bound
@@ -71,6 +72,8 @@ __all__ = [
     "SemiSupervisedLoss",
     "Supervision",
     "TaskLoss",
+    "counted_rate",
+    "counted_table",
     "discrete_bounds",
     "elbo_forms",
     "get",

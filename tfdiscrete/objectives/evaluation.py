@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfdiscrete.distributions import ProductMixed
+from tfdiscrete.distributions import InvertibleGaussian, ProductMixed
 from tfdiscrete.objectives.relaxed_rate import relaxed_log_ratio
 from tfdiscrete.ops import log_mean_exp
 
@@ -97,7 +97,8 @@ def relaxed_elbo(
         seed: int32 `[2]`.
         num_samples: `S`.
         temperature: of the relaxation.
-        kl: "analytic"; "sampled", the log probabilities at relaxed points; or "relaxed", the log densities there.
+        kl: "analytic"; "sampled", the log probabilities at relaxed points, of which invertible Gaussians have the log
+            densities alone; or "relaxed", the log densities there.
 
     Returns:
         `[B]`, in nats.
@@ -106,7 +107,7 @@ def relaxed_elbo(
     z = family.decode(tf.exp(family.relax(seed, num_samples, temperature)))
     if kl == "analytic":
         rate = prior.kl_divergence(q)
-    elif kl == "relaxed":
+    elif kl == "relaxed" or isinstance(q, InvertibleGaussian):
         ratio = relaxed_log_ratio(q, prior, seed=seed, num_samples=num_samples, temperature=temperature)
         rate = tf.reduce_mean(ratio, axis=0)
     else:

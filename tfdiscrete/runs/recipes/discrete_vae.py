@@ -8,7 +8,7 @@ from tfdiscrete.metrics import posterior_usage
 from tfdiscrete.models import NETWORKS, DiscreteVAE, make_networks
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.runs.recipes.base import parse_options, setting
-from tfdiscrete.runs.recipes.bounds import held_out_bounds, rows_of_bounds
+from tfdiscrete.runs.recipes.bounds import counted_bound, held_out_bounds, rows_of_bounds
 from tfdiscrete.runs.recipes.latents import LatentsRecipe
 from tfdiscrete.training import LatentSummaries
 
@@ -104,8 +104,11 @@ class DiscreteVAERecipe(LatentsRecipe):
 
     def evaluate(self, model, held_out):
         relaxes = model.estimator.annealed == "temperature"
+        temperature = model.estimator.annealed_value() if relaxes else None
+        bounds = held_out_bounds(model, held_out.x, temperature=temperature)
         return {
-            **held_out_bounds(model, held_out.x, temperature=model.estimator.annealed_value() if relaxes else None),
+            **bounds,
+            **counted_bound(model, held_out.x, bounds["distortion"]),
             **posterior_usage(model.predict(held_out.x, batch_size=500, verbose=0))._asdict(),
             "num_examples": len(held_out.x),
         }
