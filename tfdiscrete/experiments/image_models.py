@@ -33,7 +33,7 @@ from tfdiscrete.runs.folder import write_json
 SEEDS = (0, 1, 2)
 LABELS = (100, 50)
 LABEL_ESTIMATORS = ("direct_arg_max", "enumeration", "gumbel_softmax")
-PRIOR_OF = {"categories-autoregressive": "categories-uniform"}
+PRIOR_OF = {"categories-autoregressive": "categories-uniform", "categories-deep_autoregressive": "categories-deep"}
 """Rows that are another row's run with a prior trained after it."""
 
 _COUNTS = {
@@ -56,13 +56,19 @@ _HARD_GAUSSIAN = {**_LINEAR, "family": "invertible_gaussian", "estimator_options
 _CATEGORIES = {
     "dataset": "binarized_mnist",
     "estimator": "straight_through_gumbel_softmax",
-    # Four samples, for whose mean a lower temperature is reached soon.
+    # Several samples, for whose mean a lower temperature is reached soon.
     "estimator_options": "num_samples=4",
     "anneal_rate": 3e-5,
     "learning_rate_decay": "cosine",
+}
+_ONE_HIDDEN_LAYER = {
+    **_CATEGORIES,
+    "estimator_options": "num_samples=8",
+    "epochs": 300,
+    "learning_rate": 3e-3,
     "weight_decay": 0.01,
 }
-_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3, "weight_decay": 0.03}
+_DEEP = {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 12, "learning_rate": 2e-3}
 
@@ -74,11 +80,19 @@ SETTINGS: dict[str, dict] = {
     },
     "gaussian-none": {**_HARD_GAUSSIAN, "family_options": "flow=none"},
     "gaussian-planar": {**_HARD_GAUSSIAN, "family_options": "flow=planar", "learning_rate": 3e-3},
-    "gaussian-stick_breaking": {**_HARD_GAUSSIAN, "family_options": "flow=stick_breaking", "learning_rate": 3e-3},
+    # The logits behind stick breaking are below 1 / temperature.
+    "gaussian-stick_breaking": {
+        **_HARD_GAUSSIAN,
+        "family_options": "flow=stick_breaking",
+        "learning_rate": 3e-3,
+        "temperature": 0.3,
+        "temperature_min": 0.05,
+    },
     "gaussian-gumbel_softmax": {**_LINEAR, "estimator": "gumbel_softmax"},
     "categories-uniform": _ONE_HIDDEN_LAYER,
-    "categories-deep": {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05},
+    "categories-deep": _DEEP,
     "categories-autoregressive": {**_ONE_HIDDEN_LAYER, "prior_epochs": 15},
+    "categories-deep_autoregressive": {**_DEEP, "prior_epochs": 15},
     **{
         f"labels-{estimator}-{count}-seed{seed}": {
             **_LABELS,
