@@ -5,6 +5,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tests.dtypes import FLOATS
 from tfdiscrete import InputError
 from tfdiscrete.distributions import StraightThroughOneHot
 
@@ -75,7 +76,7 @@ def test_kl_of_an_impossible_category_counts_it_as_zero():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("categories", [1, 2, 10_000])
 def test_values_and_gradients_are_finite_for_extreme_logits(categories, dtype, jit_compile):
     signs = np.where(np.arange(categories) % 2, 1.0, -1.0)

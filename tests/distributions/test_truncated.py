@@ -5,6 +5,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tests.dtypes import FLOATS
 from tfdiscrete import InputError
 from tfdiscrete.distributions import Truncated, is_family
 from tfdiscrete.estimators import Enumeration
@@ -334,7 +335,7 @@ class TestKL:
 
 
 class TestExtremes:
-    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+    @pytest.mark.parametrize("dtype", FLOATS)
     @pytest.mark.parametrize(
         ("make", "parameters", "low", "high"),
         [

@@ -236,7 +236,7 @@ class TestFamilies:
 
 
 class TestExecution:
-    @pytest.mark.parametrize(("name", "options"), variants())
+    @pytest.mark.parametrize(("name", "options"), variants(slow_options=True))
     def test_eager_graph_and_xla_agree(self, name, options):
         problem = random_problem(neural_network, 2, 3)
         estimator = warm(estimators.get(name, **options), problem)

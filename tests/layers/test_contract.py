@@ -142,8 +142,16 @@ CASES = {
     ],
 }
 
-ALL_CASES = [pytest.param(name, case, id=f"{name}-{i}") for name in NAMES for i, case in enumerate(CASES.get(name, []))]
-every_case = pytest.mark.parametrize(("name", "case"), ALL_CASES)
+
+def cases(*, slow_others=False):
+    """All (name, case), as parameters of a test; those beside the first of a layer may be marked as slow."""
+    for name in NAMES:
+        for i, case in enumerate(CASES.get(name, [])):
+            marks = [pytest.mark.slow] if i and slow_others else []
+            yield pytest.param(name, case, id=f"{name}-{i}", marks=marks)
+
+
+every_case = pytest.mark.parametrize(("name", "case"), cases())
 
 
 def make(name, case, **options):
@@ -260,7 +268,7 @@ def test_config_and_weights_alone_give_the_same_outputs(name, case):
     assert_goes_on_as(layer, twin, case)
 
 
-@every_case
+@pytest.mark.parametrize(("name", "case"), cases(slow_others=True))
 def test_eager_mode_a_graph_of_unknown_batch_size_and_xla_draw_the_same_samples(name, case):
     x, first, static_shapes = inputs(case), make(name, case), []
     first.build(case.input_shape)

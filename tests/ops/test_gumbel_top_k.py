@@ -6,6 +6,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
+from tests.dtypes import FLOATS
 from tfdiscrete import InputError
 from tfdiscrete.ops import gumbel_top_k, perturb, plackett_luce_log_prob
 
@@ -77,7 +78,7 @@ def test_gradient_of_log_prob_is_that_of_finite_differences(k):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(("categories", "k"), [(1, 1), (2, 2), (10_000, 1), (10_000, 20)])
 def test_value_and_gradient_are_finite_for_extreme_logits(categories, k, dtype, jit_compile):
     signs = np.where(np.arange(categories) % 2, 1.0, -1.0)

@@ -168,8 +168,8 @@ def test_shapes_follow_the_batch(batch):
         assert found.log_rest.shape == batch
 
 
-@pytest.mark.parametrize("k", [1, 20])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("k", [pytest.param(1, marks=pytest.mark.slow), 20])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graph_and_xla_agree_with_eager_for_an_unknown_batch(jit_compile, dtype, k):
     logits = random_logits(4, 3).astype(dtype)
