@@ -79,7 +79,7 @@ SETTINGS: dict[str, dict] = {
         for kind, explicit in (("implicit", "false"), ("explicit", "true"))
     },
     "gaussian-none": {**_HARD_GAUSSIAN, "family_options": "flow=none"},
-    "gaussian-planar": {**_HARD_GAUSSIAN, "family_options": "flow=planar", "learning_rate": 3e-3},
+    "gaussian-planar": {**_HARD_GAUSSIAN, "family_options": "flow=planar", "learning_rate": 3e-3, "epochs": 200},
     # The logits behind stick breaking are below 1 / temperature.
     "gaussian-stick_breaking": {
         **_HARD_GAUSSIAN,
