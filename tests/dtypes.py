@@ -8,4 +8,4 @@ FLOATS = [
     pytest.param("bfloat16", marks=pytest.mark.slow),
     pytest.param("float64", marks=pytest.mark.slow),
 ]
-"""The half types and the full ones; of each kind the one with less to spare by default."""
+"""The half types and the full ones; of each kind the one with the smaller range by default."""

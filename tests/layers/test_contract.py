@@ -151,7 +151,7 @@ def cases(*, slow_others=False):
             yield pytest.param(name, case, id=f"{name}-{i}", marks=marks)
 
 
-every_case = pytest.mark.parametrize(("name", "case"), cases())
+every_case = pytest.mark.parametrize(("name", "case"), [*cases()])
 
 
 def make(name, case, **options):

@@ -3,8 +3,8 @@
     rate = sum_n KL(q^_n || p^_n)
 
 `p^` is a table made once, a model's prior over one-hot z; `q^` are the shares of `S` hard samples of an example. By
-Jensen's inequality E KL(q^ || p^) >= KL(q || p^), by about (K - 1) / 2S for each variable, so that in expectation
--(distortion + rate) is a bound on log p(x) of that model.
+Jensen's inequality E KL(q^ || p^) >= KL(q || p^), by at most log(1 + (K - 1) / S) for each variable, so that in
+expectation -(distortion + rate) is a bound on log p(x) of that model.
 """
 
 import numpy as np
@@ -14,7 +14,8 @@ from tfdiscrete.errors import check_count
 from tfdiscrete.ops import fold_in
 from tfdiscrete.ops.precision import widen
 
-_AT_A_TIME = 2**14
+_NUMBERS = 2**22
+"""So many, of each category of each variable of each sample, are held at a time."""
 
 
 def counted_table(p, *, seed: tf.Tensor, num_samples: int = 2**20) -> np.ndarray:
@@ -23,16 +24,17 @@ def counted_table(p, *, seed: tf.Tensor, num_samples: int = 2**20) -> np.ndarray
     Args:
         p: a `ProductInvertibleGaussian` without a batch, event `[N, K]`.
         seed: int32 `[2]`.
-        num_samples: rounded up to a multiple of 16,384.
+        num_samples: how many, at least.
 
     Returns:
         `[N, K]`, float64, positive; each row sums to 1.
     """
     check_count("num_samples", num_samples)
-    chunks = -(-num_samples // _AT_A_TIME)
-    count = tf.function(lambda seed: tf.reduce_sum(widen(p.sample_hard(_AT_A_TIME, seed)), axis=0), autograph=False)
+    size = min(num_samples, max(1, _NUMBERS // p.event_shape.num_elements()))
+    chunks = -(-num_samples // size)
+    count = tf.function(lambda seed: tf.reduce_sum(widen(p.sample_hard(size, seed)), axis=0), autograph=False)
     counts = sum(count(fold_in(seed, number)).numpy().astype(np.float64) for number in range(chunks))
-    return (counts + 1.0) / (chunks * _AT_A_TIME + counts.shape[-1])
+    return (counts + 1.0) / (chunks * size + counts.shape[-1])
 
 
 def counted_rate(q, table: np.ndarray, *, seed: tf.Tensor, num_samples: int = 1000) -> tf.Tensor:
@@ -40,7 +42,7 @@ def counted_rate(q, table: np.ndarray, *, seed: tf.Tensor, num_samples: int = 10
 
     Args:
         q: a `ProductInvertibleGaussian`, batch `[*batch]`, event `[N, K]`.
-        table: `[N, K]`, of `counted_table`.
+        table: `[N, K]`, positive, of `counted_table`.
         seed: int32 `[2]`.
         num_samples: `S`, hard samples of each; all are held at once.
     """

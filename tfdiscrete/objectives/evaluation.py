@@ -88,7 +88,7 @@ def relaxed_elbo(
 ) -> tf.Tensor:
     """What relaxation methods train: the ELBO at relaxed samples.
 
-    It is not a bound on log p(x); with kl="relaxed" it is one on the evidence of the relaxed model.
+    It is not a bound on log p(x); with the KL of the relaxed densities it is one on the evidence of the relaxed model.
 
     Args:
         q: the posterior, a `Family` or a `ProductMixed` with batch `[B]`.
@@ -97,8 +97,8 @@ def relaxed_elbo(
         seed: int32 `[2]`.
         num_samples: `S`.
         temperature: of the relaxation.
-        kl: "analytic"; "sampled", the log probabilities at relaxed points, of which invertible Gaussians have the log
-            densities alone; or "relaxed", the log densities there.
+        kl: "analytic"; "sampled", the log probabilities at relaxed points, for invertible Gaussians the same as
+            "relaxed"; or "relaxed", the log densities there.
 
     Returns:
         `[B]`, in nats.

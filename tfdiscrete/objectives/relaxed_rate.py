@@ -97,6 +97,12 @@ def _(law: ProductMixed, point, temperature):
     return relaxed_log_prob(law.discrete, log_y, temperature) + of_continuous.log_prob(c)
 
 
+def has_relaxed_density(law) -> bool:
+    """Whether `relaxed_log_prob` knows that of a prior or law."""
+    registered = relaxed_log_prob.dispatch(type(law)) is not relaxed_log_prob.dispatch(object)
+    return registered or any(callable(getattr(law, name, None)) for name in ("distribution", "components"))
+
+
 def relaxed_log_ratio(
     q, prior, *, seed, num_samples: int, temperature, prior_temperature=None, sticking_the_landing: bool = False
 ) -> tf.Tensor:

@@ -8,7 +8,7 @@ from tfdiscrete.metrics import posterior_usage
 from tfdiscrete.models import NETWORKS, DiscreteVAE, make_networks
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.runs.recipes.base import parse_options, setting
-from tfdiscrete.runs.recipes.bounds import counted_bound, held_out_bounds, rows_of_bounds
+from tfdiscrete.runs.recipes.bounds import counted_bound, held_out_bounds, relaxed_temperature, rows_of_bounds
 from tfdiscrete.runs.recipes.latents import LatentsRecipe
 from tfdiscrete.training import LatentSummaries
 
@@ -103,9 +103,7 @@ class DiscreteVAERecipe(LatentsRecipe):
         return model.with_prior(prior)
 
     def evaluate(self, model, held_out):
-        relaxes = model.estimator.annealed == "temperature"
-        temperature = model.estimator.annealed_value() if relaxes else None
-        bounds = held_out_bounds(model, held_out.x, temperature=temperature)
+        bounds = held_out_bounds(model, held_out.x, temperature=relaxed_temperature(model))
         return {
             **bounds,
             **counted_bound(model, held_out.x, bounds["distortion"]),
