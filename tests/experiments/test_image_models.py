@@ -52,6 +52,14 @@ def test_a_row_of_each_group_stands_in_the_table(tmp_path, monkeypatch):
     assert set(trained) == set(rows)
     first, second = trained["categories-uniform"]["metrics"], trained["categories-autoregressive"]["metrics"]
     assert first["distortion"] == pytest.approx(second["distortion"], rel=1e-3)
+    assert {path.name for path in (tmp_path / "results" / "image_models").iterdir()} == {
+        "counts-poisson-explicit-samples.png",
+        "gaussian-planar-samples.png",
+        "categories-uniform-samples.png",
+        "categories-autoregressive-samples.png",
+        "codes-plain-codes.png",
+        "codes-plain-reconstructions.png",
+    }
     text = paths[1].read_text()
     assert text.count("\n## ") == 5
     assert f"{trained['gaussian-planar']['train_bound']:.2f} |" in text
