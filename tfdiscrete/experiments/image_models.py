@@ -6,7 +6,9 @@
     labels      a classifier from 100 or 50 labels (Lorberbom and others, 2019), three seeds
     codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
 
-Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables.
+Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables. Nor do
+they name the last temperature, on which their figure, of relaxed samples, depends: here 0.29, and 0.7 for explicit laws,
+whose relaxed figure is the higher the lower the temperature.
 Those of the invertible Gaussian are straight-through, since what is compared is the bound of hard samples, whose KL is
 counted behind a flow.
 
@@ -61,22 +63,16 @@ _CATEGORIES = {
     "anneal_rate": 3e-5,
     "learning_rate_decay": "cosine",
 }
-_ONE_HIDDEN_LAYER = {
-    **_CATEGORIES,
-    "estimator_options": "num_samples=8",
-    "epochs": 300,
-    "learning_rate": 3e-3,
-    "weight_decay": 0.01,
-}
+_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3, "weight_decay": 0.01}
 _DEEP = {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 12, "learning_rate": 2e-3}
 
 SETTINGS: dict[str, dict] = {
     **{
-        f"counts-{law}-{kind}": {**_COUNTS, "family_options": f"law={law},prior={prior},explicit={explicit}"}
+        f"counts-{law}-{kind}": {**_COUNTS, "family_options": f"law={law},prior={prior},explicit={explicit}", **options}
         for law, prior in (("poisson", 2.0), ("geometric", 0.25))
-        for kind, explicit in (("implicit", "false"), ("explicit", "true"))
+        for kind, explicit, options in (("implicit", "false", {}), ("explicit", "true", {"temperature_min": 0.7}))
     },
     "gaussian-none": {**_HARD_GAUSSIAN, "family_options": "flow=none"},
     "gaussian-planar": {**_HARD_GAUSSIAN, "family_options": "flow=planar", "learning_rate": 3e-3, "epochs": 200},
@@ -199,7 +195,8 @@ def table(rows: list[dict]) -> str:
         "The rate of invertible Gaussians is that of their hard samples in the discrete and the train bound, by",
         "quadrature, or behind a flow (planar, stick breaking) by counting 1,000 hard samples of each example and a",
         "million of the prior, which makes it 0.1 nats or so too large. Their relaxed figure has the KL of the",
-        "Gaussians, and so has IWAE-100 behind a flow.",
+        "Gaussians, and so has IWAE-100 behind a flow. Relaxed figures are taken at the run's last temperature: of counts",
+        "0.29, and of explicit ones 0.7.",
     ]
     groups = {
         "counts": ("Truncated counts, MNIST thresholded, 784-300-50 networks", _bounds_table),
