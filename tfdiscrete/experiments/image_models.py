@@ -6,9 +6,9 @@
     labels      a classifier from 100 or 50 labels (Lorberbom and others, 2019), three seeds
     codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
 
-Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables. Nor do
-they name the last temperature, on which their figure, of relaxed samples, depends: here 0.29, and 0.7 for explicit laws,
-whose relaxed figure is the higher the lower the temperature.
+Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables. Nor
+do they name the last temperature, on which their figure, of relaxed samples, depends: here 0.29, and 0.7 for explicit
+laws, whose relaxed figure rises as it falls.
 Those of the invertible Gaussian are straight-through, since what is compared is the bound of hard samples, whose KL is
 counted behind a flow.
 
@@ -195,8 +195,8 @@ def table(rows: list[dict]) -> str:
         "The rate of invertible Gaussians is that of their hard samples in the discrete and the train bound, by",
         "quadrature, or behind a flow (planar, stick breaking) by counting 1,000 hard samples of each example and a",
         "million of the prior, which makes it 0.1 nats or so too large. Their relaxed figure has the KL of the",
-        "Gaussians, and so has IWAE-100 behind a flow. Relaxed figures are taken at the run's last temperature: of counts",
-        "0.29, and of explicit ones 0.7.",
+        "Gaussians, and so has IWAE-100 behind a flow. Relaxed figures are taken at the run's last temperature, of",
+        "counts 0.29, of explicit ones 0.7.",
     ]
     groups = {
         "counts": ("Truncated counts, MNIST thresholded, 784-300-50 networks", _bounds_table),
