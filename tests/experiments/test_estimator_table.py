@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -34,6 +36,21 @@ def test_chosen_rows_are_trained_once_and_stand_in_the_table(tmp_path, monkeypat
     assert "## 2x3 latents, 1 epochs" in text
     for row in rows:
         assert f"| {-row['metrics']['discrete_elbo']:.2f} |" in text
+
+    shutil.rmtree(tmp_path / "runs" / "estimators-20x2-gumbel_softmax")
+    estimator_table.run(only="20x2-score_function-none", **folders)
+    assert json.loads(paths[0].read_text())["rows"] == rows  # a row whose run is gone stays
+    monkeypatch.setattr(estimator_table, "config_of", lambda row: dataclasses.replace(small(row), epochs=2))
+    shutil.rmtree(tmp_path / "runs")
+    estimator_table.run(only="20x2-score_function-none", **folders)
+    assert [row["row"] for row in json.loads(paths[0].read_text())["rows"]] == ["20x2-score_function-none"]
+
+
+def test_a_table_that_cannot_be_read_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "estimators.json").write_text("[1, 2")
+    with pytest.raises(InputError, match=r"estimators\.json is not a table of this experiment"):
+        estimator_table.run(only="20x2-nvil", out=tmp_path, runs_folder=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_pattern_without_a_row_is_refused(tmp_path):

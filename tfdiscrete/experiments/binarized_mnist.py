@@ -54,14 +54,15 @@ def run(
         out: the folder of the two files.
         runs_folder: the folder of the runs, `binarized_mnist-ROW`. Finished ones are taken as they are, unfinished ones
             are continued.
-        only: a pattern of the rows to train; by default all.
+        only: a pattern of the rows to train; by default all. The table holds all that are finished, and of the others
+            those that it had before.
 
     Returns:
         The paths of the two files.
     """
-    configs = {name: functools.partial(config_of, name) for name in SETTINGS}
-    rows = finished_rows(configs, Path(runs_folder), "binarized_mnist", only)
     out = Path(out)
+    configs = {name: functools.partial(config_of, name) for name in SETTINGS}
+    rows = finished_rows(configs, Path(runs_folder), out / "binarized_mnist.json", only)
     out.mkdir(parents=True, exist_ok=True)
     published = {key: {"test_bound": value, "what": what} for key, (what, value) in PUBLISHED.items()}
     write_json(out / "binarized_mnist.json", {"published": published, "rows": rows})

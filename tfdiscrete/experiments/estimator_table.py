@@ -146,14 +146,14 @@ def run(
         runs_folder: the folder of the runs, `estimators-ROW`. Finished ones are taken as they are, unfinished ones are
             continued.
         only: a pattern of the rows to train, such as "20x2-*"; by default all, which takes many hours. The table holds
-            all that are finished.
+            all that are finished, and of the others those that it had before.
 
     Returns:
         The paths of the two files.
     """
-    configs = {row: functools.partial(config_of, row) for row in _names()}
-    rows = finished_rows(configs, Path(runs_folder), "estimators", only)
     out = Path(out)
+    configs = {row: functools.partial(config_of, row) for row in _names()}
+    rows = finished_rows(configs, Path(runs_folder), out / "estimators.json", only)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "estimators.json", {"published": PUBLISHED, "rows": rows})
     (out / "estimators.md").write_text(table(rows))

@@ -143,18 +143,17 @@ def run(
         runs_folder: the folder of the runs, `image_models-ROW`. Finished ones are taken as they are, unfinished ones
             are continued.
         only: a pattern of the rows to train, such as "labels-*"; by default all, which takes many hours. The table
-            holds all that are finished.
+            holds all that are finished, and of the others those that it had before.
 
     Returns:
         The paths of the two files.
     """
-    runs_folder = Path(runs_folder)
+    out, runs_folder = Path(out), Path(runs_folder)
     configs: dict[str, Callable[[], Recipe]] = {row: functools.partial(recipe_of, row) for row in SETTINGS}
-    rows = finished_rows(configs, runs_folder, "image_models", only, continues=PRIOR_OF)
+    rows = finished_rows(configs, runs_folder, out / "image_models.json", only, continues=PRIOR_OF)
     for row in rows:
-        if row["row"].startswith("gaussian-"):
+        if row["row"].startswith("gaussian-") and "train_bound" not in row:
             row["train_bound"] = _train_bound(runs_folder / f"image_models-{row['row']}")
-    out = Path(out)
     pictures = out / "image_models"
     pictures.mkdir(parents=True, exist_ok=True)
     for row in (each["row"] for each in rows):
