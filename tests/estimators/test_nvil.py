@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import InputError
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.estimators import NVIL, Estimate, ScoreFunction
@@ -203,7 +204,7 @@ def test_context_of_any_rank_is_read_as_one_row_per_example():
 @pytest.mark.parametrize("first", [3, 4, 6], ids="first replica has {} of 6".format)
 def test_two_replicas_have_equal_moments_those_of_the_whole_batch(first):
     alone = NVIL(decay=DECAY)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    strategy = two_replicas()
     with strategy.scope():
         mirrored = NVIL(decay=DECAY)
         mirrored.build((None, 2, 3), (None, 4))

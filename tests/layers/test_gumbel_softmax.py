@@ -5,6 +5,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import InputError
 from tfdiscrete.layers import GumbelSoftmax
 from tfdiscrete.ops import gumbel_noise, step_seed
@@ -113,7 +114,7 @@ class TestTraining:
         np.testing.assert_allclose(run(True), eager, rtol=1e-4, atol=1e-6)
 
     def test_replicas_draw_different_noise(self):
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        strategy = two_replicas()
         with strategy.scope():
             layer = GumbelSoftmax(seed=7)
             layer.build(LOGITS.shape)

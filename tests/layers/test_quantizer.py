@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import InputError
 from tfdiscrete.layers import (
     EMAUpdate,
@@ -40,10 +41,6 @@ def autoencoder(kind, normalize=False, **compile_options):
     model = keras.Model(inputs, keras.layers.Dense(6)(x))
     model.compile(keras.optimizers.SGD(0.1), "mse", **compile_options)
     return model
-
-
-def mirrored():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
 
 
 @every_quantizer
@@ -105,7 +102,7 @@ class TestAnyQuantizer:
     def test_two_replicas_train_as_one_through_fit_and_keep_equal_weights(self, kind):
         """With two quantizers and synchronized normalizations, between which the replicas take turns."""
         alone = autoencoder(kind, normalize=True)
-        with mirrored().scope():
+        with two_replicas().scope():
             spread = autoencoder(kind, normalize=True)
         histories = [
             model.fit(X, X, epochs=2, batch_size=32, shuffle=False, verbose=0).history for model in (alone, spread)

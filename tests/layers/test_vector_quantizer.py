@@ -7,6 +7,7 @@ import tensorflow as tf
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
+from tests.replicas import two_replicas
 from tfdiscrete import InputError
 from tfdiscrete.layers import EMAUpdate, LossUpdate, VectorQuantizer
 from tfdiscrete.training.data import ENVIRONMENT_VARIABLE, load
@@ -283,16 +284,12 @@ class TestUsage:
         assert len(np.unique(index)) >= 0.95 * 1024
 
 
-def mirrored():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
-
-
 class TestReplicas:
     @pytest.mark.parametrize("sizes", [(30, 30), (41, 19), (60, 0)])
     @pytest.mark.parametrize("graph", [False, True])
     def test_replicas_share_the_codebook_of_the_global_batch_however_it_is_divided(self, sizes, graph):
         options = {"num_codes": 12, "update": EMAUpdate(0.6, restart_threshold=0.6), "seed": 5}
-        alone, strategy = VectorQuantizer(**options), mirrored()
+        alone, strategy = VectorQuantizer(**options), two_replicas()
         with strategy.scope():
             spread = VectorQuantizer(**options)
             spread.build(X.shape)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.replicas import two_replicas
+
 # Equal batches and a smaller last one; the first and a later one are empty.
 RAGGED = (0, 7, 7, 0, 7, 3)
 MODES = ("eager", "graph", "compiled")
@@ -31,7 +33,7 @@ def count(metric, data, mode="eager"):
 
 def count_on_two_replicas(make, data):
     """Updates on two devices, one of which has nothing of the last batch."""
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas()
     with strategy.scope():
         metric = make()
 

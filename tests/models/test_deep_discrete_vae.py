@@ -20,6 +20,7 @@ from tests.models.deep_problem import (
     make_model,
 )
 from tests.models.deep_problem import X as EXAMPLES
+from tests.replicas import two_replicas
 from tfdiscrete import InputError, estimators, families, priors
 from tfdiscrete.distributions import Family
 from tfdiscrete.estimators import (
@@ -429,9 +430,7 @@ class TestFit:
     def test_two_replicas_train_as_one_device_does_and_one_may_have_no_share(self):
         x = bits(49)
         single = make_model(optimizer=keras.optimizers.SGD(0.1))
-        strategy = tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
+        strategy = two_replicas()
         with strategy.scope():
             model = make_model(optimizer=keras.optimizers.SGD(0.1))
         history, expected = (fit(each, x[:48], epochs=2) for each in (model, single))

@@ -8,6 +8,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import InputError, estimators, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.estimators import Enumeration, Estimate, Estimator, GumbelSoftmax, ScoreFunction
@@ -355,9 +356,7 @@ class TestEstimatorsOwnVariables:
                 np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
     def test_two_replicas_train_them_as_one_device_does(self):
-        strategy = tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
+        strategy = two_replicas()
         with strategy.scope():
             vae = make_vae(estimator=self.Learner(), optimizer=keras.optimizers.SGD(0.1))
         fit(vae, bits(10), batch_size=10)
@@ -513,9 +512,7 @@ class TestSaving:
         vae.save(tmp_path / "vae.keras")
         loaded = keras.saving.load_model(tmp_path / "vae.keras")
         assert (loaded.jit_compile, loaded.steps_per_execution) == (True, 32)
-        with tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-        ).scope():
+        with two_replicas().scope():
             replicated = keras.saving.load_model(tmp_path / "vae.keras")
         assert (replicated.jit_compile, replicated.steps_per_execution) == (False, 32)
         fit(replicated, x, batch_size=12)
@@ -569,9 +566,7 @@ class TestReplicas:
     def test_two_replicas_train_and_evaluate_as_one_device_does(self):
         x = bits(48)
         single = make_vae(estimator="enumeration", optimizer=keras.optimizers.SGD(0.1))
-        strategy = tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
+        strategy = two_replicas()
         with strategy.scope():
             vae = make_vae(
                 estimator="enumeration", optimizer=keras.optimizers.SGD(0.1), jit_compile="auto", steps="auto"

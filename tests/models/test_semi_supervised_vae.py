@@ -17,6 +17,7 @@ from tests.models.label_problem import (
     make_model,
     style_law,
 )
+from tests.replicas import two_replicas
 from tfdiscrete import InputError
 from tfdiscrete.estimators import DirectArgMax
 from tfdiscrete.models import SemiSupervisedVAE, make_label_networks
@@ -231,9 +232,7 @@ class TestFit:
 
     def test_two_replicas_train_as_one_device_does_and_one_may_have_no_share(self):
         single = make_model(optimizer=keras.optimizers.SGD(0.0))
-        strategy = tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
+        strategy = two_replicas()
         with strategy.scope():
             model = make_model(optimizer=keras.optimizers.SGD(0.0))
         x, y = X[:17], PARTIAL[:17]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import priors
 from tfdiscrete.errors import InputError
 from tfdiscrete.layers import EMAUpdate, LookupFreeQuantizer, VectorQuantizer
@@ -15,10 +16,6 @@ from tfdiscrete.ops import uniform
 # Of batches of 5 the shares are 2 and 3 rows, and of the last batch one is empty. Five batches are no multiple of 3.
 X = (np.random.default_rng(0).random((21, 6)) < 0.4).astype("float32")
 BATCH, STEPS, EXECUTION = 5, 5, 3
-
-
-def mirrored():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
 
 
 def dense(units, seed, **options):
@@ -41,7 +38,7 @@ def make_vae(estimator="enumeration", *, latents=2, jit=False, execution=EXECUTI
 
 def both(make, strategy=None):
     """A model of one device, and its like on two."""
-    with (strategy or mirrored()).scope():
+    with (strategy or two_replicas()).scope():
         spread = make()
     return make(), spread
 
@@ -119,7 +116,7 @@ class TestTwoReplicas:
         assert_alike(alone.predict_on_batch(X), spread.predict_on_batch(X))
 
     def test_they_take_the_steps_that_are_asked_for_inside_the_scope_too(self):
-        strategy = mirrored()
+        strategy = two_replicas()
         with strategy.scope():
             vae = make_vae(execution="auto")
             vae.fit(tf.data.Dataset.from_tensor_slices(X).repeat().batch(4), steps_per_epoch=7, epochs=2, verbose=0)
@@ -129,7 +126,7 @@ class TestTwoReplicas:
 
 @pytest.mark.parametrize(("bad", "finite"), [(float("inf"), False), (3.0, True)])
 def test_a_gradient_that_overflows_on_one_replica_is_none_of_any(bad, finite):
-    strategy = mirrored()
+    strategy = two_replicas()
 
     @tf.function
     def step():
@@ -149,7 +146,7 @@ def test_a_gradient_that_overflows_on_one_replica_is_none_of_any(bad, finite):
     "name", ["nvil", *(pytest.param(name, marks=pytest.mark.slow) for name in ("score_function", "relax"))]
 )
 def test_baselines_and_control_variates_are_equal_on_all_replicas(name):
-    with mirrored().scope():
+    with two_replicas().scope():
         vae = make_vae(name, optimizer=keras.optimizers.Adam(0.01))
     before = [weight.numpy() for weight in vae.estimator.weights]
     fit(vae, epochs=1)
@@ -181,7 +178,7 @@ class Noise(LatentVariableModel):
 
 @pytest.mark.parametrize("verb", ["fit", "evaluate"])
 def test_replicas_draw_different_noise(verb):
-    with mirrored().scope():
+    with two_replicas().scope():
         model = Noise(seed=3)
         model.compile("sgd")
     x = np.zeros((2, 1), "float32")
@@ -218,7 +215,7 @@ class TestQuantizers:
         assert_equal_on_all_replicas(spread)
 
     def test_what_learns_from_all_replicas_at_once_is_not_compiled(self):
-        with mirrored().scope():
+        with two_replicas().scope():
             vae = self.make(VectorQuantizer(6, seed=5))
             vae.compile("sgd", jit_compile=True)
         with pytest.raises(InputError, match="which XLA cannot compile. Received: jit_compile=True"):
@@ -243,7 +240,7 @@ def test_a_prior_of_codes_is_fitted_as_on_one_device():
 
 @pytest.mark.slow
 def test_a_prior_of_the_posterior_is_fitted_by_all_replicas():
-    strategy = mirrored()
+    strategy = two_replicas()
     with strategy.scope():
         vae = make_vae()
     prior = priors.Autoregressive(num_blocks=1, num_heads=2, width=8, seed=4)
@@ -259,7 +256,7 @@ def test_a_prior_of_the_posterior_is_fitted_by_all_replicas():
 @pytest.mark.parametrize("option", [{"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 1.0}])
 def test_an_optimizer_that_clips_parts_of_gradients_is_refused(option):
     with (
-        mirrored().scope(),
+        two_replicas().scope(),
         pytest.raises(InputError, match=r"must not clip or accumulate gradients\. Received: \w+=1.0"),
     ):
         make_vae(optimizer=keras.optimizers.SGD(0.5, **option))
@@ -267,7 +264,7 @@ def test_an_optimizer_that_clips_parts_of_gradients_is_refused(option):
 
 
 def test_an_empty_share_is_refused_with_batch_normalization():
-    with mirrored().scope():
+    with two_replicas().scope():
         encoder = keras.Sequential([keras.Input((6,)), keras.layers.BatchNormalization(), dense(6, 1)])
         encoder.add(keras.layers.Reshape((2, 3)))
         decoder = keras.Sequential([keras.Input((2, 3)), keras.layers.Flatten(), dense(6, 2)])
@@ -285,7 +282,7 @@ def test_validation_data_may_have_no_targets():
 
 
 def test_networks_without_an_input_shape_are_built_by_the_first_data():
-    with mirrored().scope():
+    with two_replicas().scope():
         encoder = keras.Sequential([dense(6, 1), keras.layers.Reshape((2, 3))])
         vae = DiscreteVAE(encoder, keras.Sequential([keras.layers.Flatten(), dense(6, 2)]), seed=1)
     assert not vae.built
@@ -294,7 +291,7 @@ def test_networks_without_an_input_shape_are_built_by_the_first_data():
 
 class TestData:
     def test_an_epoch_goes_once_through_the_examples_in_an_order_that_the_seed_gives(self):
-        with mirrored().scope():
+        with two_replicas().scope():
             first, second = make_vae(), make_vae()
         rows = np.arange(21)[:, None]
         orders = []
@@ -308,7 +305,7 @@ class TestData:
         assert (orders[0] != orders[1]).any()
 
     def test_what_cannot_be_divided_is_refused(self):
-        strategy = mirrored()
+        strategy = two_replicas()
         with strategy.scope():
             vae = make_vae()
         divided = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(X).batch(4))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import priors
 from tfdiscrete.errors import InputError
 from tfdiscrete.models import DiscreteVAE
@@ -128,9 +129,7 @@ def test_the_metrics_of_an_uneven_last_batch_weigh_every_example_alike():
 
 
 def test_an_empty_share_of_a_batch_leaves_the_figures_finite():
-    # Collective reductions of several strategies in one process mistake one another's shapes.
-    reduction = tf.distribute.ReductionToOneDevice()
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction).scope():
+    with two_replicas().scope():
         vae = make_vae()
     history = vae.fit(np.concatenate([X, X[:1]]), batch_size=16, epochs=2, verbose=0).history
     assert np.isfinite([*history.values()]).all()

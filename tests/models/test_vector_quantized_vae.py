@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete import InputError, layers
 from tfdiscrete.models import CodePrior, VectorQuantizedVAE, make_grid_networks
 from tfdiscrete.models.vector_quantized_vae import QUANTIZERS
@@ -172,9 +173,7 @@ class TestFit:
     def test_two_replicas_train_and_evaluate_as_one_device_does(self):
         x = images(48)
         alone = make_vae(optimizer=keras.optimizers.SGD(0.1), eager=False)
-        strategy = tf.distribute.MirroredStrategy(
-            ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
+        strategy = two_replicas()
         with strategy.scope():
             spread = make_vae(optimizer=keras.optimizers.SGD(0.1), eager=False)
         histories = [fit(vae, x, epochs=2, batch_size=12) for vae in (alone, spread)]

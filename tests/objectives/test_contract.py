@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.objectives.conftest import assert_mean_is
+from tests.replicas import two_replicas
 from tfdiscrete import InputError, estimators, objectives, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.models import make_networks
@@ -242,8 +243,7 @@ def test_replicas_with_shares_of_a_batch_have_the_gradient_of_the_whole(objectiv
         return tape.gradient(loss, logits)
 
     whole = gradient(tf.constant(model.x), tf.constant(logits))
-    reduction = tf.distribute.ReductionToOneDevice()
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
+    strategy = two_replicas()
     cuts = [slice(0, shares[0]), slice(shares[0], 5)]
     x, parts = (
         strategy.experimental_distribute_values_from_function(

@@ -1,11 +1,12 @@
 import keras
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete.ops.counter import add_counter
 
 
 def test_a_counter_is_an_untrained_integer_that_replicas_share():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas()
     with strategy.scope():
         layer = keras.layers.Layer(dtype="mixed_float16")
         counter = add_counter(layer, "counter")

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete.ops.global_batch import gathered, on_global_batch, sum_over_replicas
 
 ROWS = np.arange(12.0, dtype="float32").reshape(6, 2)
 
 
 def strategies():
-    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    mirrored = two_replicas()
     return {"default": tf.distribute.get_strategy(), "mirrored": mirrored}
 
 

@@ -4,11 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
 from tfdiscrete.ops.shares import Shares, WorkerBatch
-
-
-def mirrored():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
 
 
 class Worker(Shares):
@@ -32,7 +29,7 @@ def test_the_workers_in_their_order_read_the_whole_batch_in_its_order(workers, r
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 8])
 def test_the_replicas_in_their_order_hold_the_batch_and_differ_by_a_row_at_most(size):
-    strategy = mirrored()
+    strategy = two_replicas()
     shares = Shares(strategy)
     x, y = np.arange(2.0 * size).reshape(size, 2), np.arange(size)
 
@@ -49,7 +46,7 @@ def test_the_replicas_in_their_order_hold_the_batch_and_differ_by_a_row_at_most(
 
 @pytest.mark.parametrize("in_scope", [False, True])
 def test_a_worker_reads_as_many_batches_as_there_are_each_time_it_begins(in_scope):
-    strategy = mirrored()
+    strategy = two_replicas()
     with strategy.scope() if in_scope else tf.name_scope("none"):
         read = Shares(strategy).read(tf.data.Dataset.range(7).batch(3))
         assert int(read.cardinality()) == 3

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tests.priors.arbitrary import randomize
 from tests.priors.models import LATENTS, bits, exact, fit, make_vae
+from tests.replicas import two_replicas
 from tfdiscrete import families, priors
 from tfdiscrete.objectives.relaxed_rate import relaxed_log_prob, relaxed_point
 
@@ -186,7 +187,7 @@ def test_it_trains_under_xla():
 
 def test_two_replicas_train_as_one_device_does():
     x, _ = bits(48)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    strategy = two_replicas()
     with strategy.scope():
         replicated = make_vae(priors.VampPrior(4), estimator="enumeration", optimizer=keras.optimizers.SGD(3.0))
     single = make_vae(priors.VampPrior(4), estimator="enumeration", optimizer=keras.optimizers.SGD(3.0))
