@@ -97,7 +97,11 @@ ANY_REDUCE = classes(lambda cls: cls.any_reduce)
 DISCRETE = classes(lambda cls: cls.takes in (Family, InvertibleGaussian))
 
 
-def estimate_at_zero(estimator, batch=(5,), cost=lambda z: tf.reduce_sum(z, axis=[-2, -1]), **options):
+def total(z):
+    return tf.reduce_sum(z, axis=[-2, -1])
+
+
+def estimate_at_zero(estimator, batch=(5,), cost=total, **options):
     logits = tf.zeros([*batch, 2, 3])
     return estimator.estimate(distribution_for(estimator, logits), cost, seed=SEED, context=logits, **options)
 
@@ -412,11 +416,46 @@ class TestRefusals:
 
     @pytest.mark.parametrize("training", [True, False])
     @pytest.mark.parametrize("name", NAMES)
-    def test_a_cost_that_is_nan_is_refused_where_it_can_be_seen(self, name, training):
-        with pytest.raises(InputError, match="needs a cost that is a number"):
-            estimate_at_zero(
-                estimators.get(name), cost=lambda z: tf.reduce_sum(z, axis=[-2, -1]) * np.nan, training=training
-            )
+    def test_a_cost_that_is_not_finite_is_refused_where_it_can_be_seen(self, name, training):
+        for bad in (np.nan, np.inf):
+            with pytest.raises(InputError, match="needs a cost that is finite .* NaN or infinity at"):
+                estimate_at_zero(estimators.get(name), cost=lambda z, bad=bad: total(z) + bad, training=training)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_cost_of_integers_is_refused(self, name):
+        with pytest.raises(InputError, match="one value per sample and example.*, a real number. Received: int32"):
+            estimate_at_zero(estimators.get(name), cost=lambda z: tf.cast(total(z), tf.int32))
+
+    @pytest.mark.parametrize("graph", [False, True])
+    @pytest.mark.parametrize("name", [name for name in NAMES if "gradient" in estimators.get(name).needs])
+    def test_a_cost_without_a_gradient_is_refused_by_those_that_need_it_and_in_training_alone(self, name, graph):
+        estimator = estimators.get(name)
+        estimator.build((5, 2, 3))
+
+        def run(training):
+            return estimate_at_zero(estimator, cost=lambda z: tf.round(total(z)), training=training).value
+
+        run = tf.function(run) if graph else run
+        with pytest.raises(InputError, match=f"{type(estimator).__name__} needs the cost's gradient .* Received: none"):
+            run(True)
+        assert np.isfinite(run(False)).all()
+
+    @pytest.mark.parametrize(
+        "reduced", [lambda costs: tf.reduce_mean(costs, axis=1, keepdims=True), lambda costs: costs[:, 1:]]
+    )
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_cost_of_the_wrong_size_is_refused_where_sizes_are_unknown_as_the_graph_is_made(self, name, reduced):
+        estimator = estimators.get(name)
+        estimator.build((5, 2, 3), (5, 2, 3))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2, 3])])
+        def value(logits):
+            q = distribution_for(estimator, logits)
+            return estimator.estimate(q, lambda z: reduced(total(z)), seed=SEED, context=logits).value
+
+        # TensorFlow may rewrite the graph such that another of its operations finds it first.
+        with pytest.raises((InputError, tf.errors.InvalidArgumentError)):
+            value(tf.zeros([5, 2, 3]))
 
     @pytest.mark.parametrize("cost", [lambda z: None, lambda z: 1.0], ids=["none", "float"])
     @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,7 @@ from tests.estimators.problems import (
     random_problem,
     replicated,
 )
-from tfdiscrete import InputError, estimators
+from tfdiscrete import estimators
 from tfdiscrete.distributions import ProductCategorical, Truncated
 from tfdiscrete.estimators import MuProp
 from tfdiscrete.ops import with_gradient_of
@@ -95,26 +95,3 @@ def test_counts_are_expanded_at_their_mean_and_a_linear_cost_has_no_variance():
         return tape.gradient(value, log_rate)
 
     np.testing.assert_allclose(gradient(MuProp()), gradient(estimators.Enumeration()), rtol=1e-9)
-
-
-@pytest.mark.parametrize("graph", [False, True])
-@pytest.mark.parametrize(
-    "cost",
-    [
-        lambda z: tf.cast(tf.reduce_sum(tf.argmax(z, axis=-1), axis=-1), tf.float64),
-        lambda z: tf.stop_gradient(z)[..., 0, 0],
-    ],
-    ids=["argmax", "stop_gradient"],
-)
-def test_a_cost_without_a_gradient_is_refused_and_the_requirement_named(cost, graph):
-    def run():
-        return MuProp().estimate(ProductCategorical(tf.zeros([5, 2, 3], tf.float64)), cost, seed=SEED).value
-
-    with pytest.raises(InputError, match=r"MuProp needs a cost that is differentiable.*'score_function'"):
-        (tf.function(run) if graph else run)()
-
-
-def test_evaluation_asks_the_cost_for_no_gradient():
-    q = ProductCategorical(tf.zeros([5, 2, 3], tf.float64))
-    estimate = MuProp().estimate(q, lambda z: tf.stop_gradient(z)[..., 0, 0], seed=SEED, training=False)
-    np.testing.assert_array_equal(estimate.value, estimate.sample[0, :, 0, 0])

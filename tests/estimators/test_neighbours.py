@@ -142,5 +142,5 @@ def test_neighbours_of_another_shape_are_refused(wrong):
 def test_neighbours_that_are_nan_are_refused():
     cost = linear_first()
     cost.neighbours = lambda z: z * np.nan
-    with pytest.raises(InputError, match="needs a cost that is a number wherever it is evaluated"):
+    with pytest.raises(InputError, match="needs a cost that is finite wherever it is evaluated"):
         checked(cost).neighbours(tf.constant(one_hot_codes(2, (5,), 3, 4)))

@@ -67,7 +67,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
     """
 
     unbiased: bool = False
-    """Whether the expected gradient is exact, for every cost, every setting and every `reduce` that is supported."""
+    """Whether the expected gradient is exact, for every cost that has what `needs` says, every setting and every
+    `reduce` that is supported."""
     needs: frozenset[str] = frozenset({"hard"})
     """What is asked of the cost, among "hard" (values at outcomes), "relaxed" (at simplex points, or real ones) and
     "gradient" (with respect to z); and "context", if `estimate` must be given one."""
@@ -122,7 +123,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
 
         Raises:
             InputError: for a distribution, `reduce` or missing `context` that this estimator does not support, fewer
-                than two categories, a cost of the wrong shape, or, where run eagerly, one that is NaN.
+                than two categories, a cost of the wrong shape or type, one without the gradient that the estimator
+                needs, or, where run eagerly, one that is not finite.
         """
         if reduce is not mean_over_samples and not self.any_reduce:
             raise InputError(
@@ -196,7 +198,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
 class CheckedCost:
     """A cost of the categorical view, `y` `[S', *batch, N, K]` to `[S', *batch]`, whose result is checked.
 
-    A mean over pixels, a missing sum and, where run eagerly, NaN are caught. Half types become float32.
+    A mean over pixels, a missing sum and, where run eagerly, what is not finite are caught. Sizes that are unknown as
+    a graph is made are compared as it runs, but for what XLA compiles. Half types become float32.
     """
 
     def __init__(self, cost: Cost, decode: Callable[[tf.Tensor], tf.Tensor], name: str, event_rank: int = 2):
@@ -212,11 +215,37 @@ class CheckedCost:
             result = result.value
         return self._checked(
             result,
-            y.shape[: y.shape.rank - self._event_rank],
+            y,
+            y.shape.rank - self._event_rank,
             lambda expected: (
                 f"the cost must map z of shape {self.decode(y).shape} to one value per sample and example, {expected}."
             ),
         )
+
+    def value_and_slope(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The cost, as a call gives it, and its gradient with respect to y, `[S', *batch, N, K]`.
+
+        Raises:
+            InputError: for a cost that has none.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(y)
+            costs = self(y)
+        try:
+            slope = tape.gradient(costs, y)
+        except LookupError:  # an operation without a registered gradient
+            slope = None
+        if slope is None:
+            raise InputError(
+                f"{self._name} needs the cost's gradient with respect to z. Received: none: is there an arg max, a "
+                "rounding, a comparison or a stop_gradient in the cost, or does it not depend on z? For discrete z, "
+                "values at hard z are enough for estimators whose `needs` is {'hard'}, such as 'score_function'."
+            )
+        return costs, tf.convert_to_tensor(slope)
+
+    def differentiable(self, y: tf.Tensor) -> tf.Tensor:
+        """The cost, as a call gives it, through which the estimator differentiates; a graph keeps no trace of this."""
+        return self.value_and_slope(y)[0]
 
     def neighbours(self, y: tf.Tensor, costs: tf.Tensor | None = None) -> tf.Tensor:
         """The cost of every code that differs from `y` in at most one variable, without a gradient.
@@ -237,21 +266,31 @@ class CheckedCost:
             return tf.stop_gradient(
                 self._checked(
                     quick(self.decode(y)),
-                    y.shape,
+                    y,
+                    y.shape.rank,
                     lambda expected: f"the cost's `neighbours` must give the costs of all codes near z, {expected}.",
                 )
             )
         own = self(y) if costs is None else costs
         return tf.stop_gradient(join_own(self(other_codes(y)), own, y))
 
-    def _checked(self, result, expected, requirement: Callable[[tf.TensorShape], str]) -> tf.Tensor:
+    def _checked(self, result, like: tf.Tensor, rank: int, requirement: Callable[[tf.TensorShape], str]) -> tf.Tensor:
+        """The result, if it has the first `rank` sizes of `like`, and no more."""
+        expected = like.shape[:rank]
         if not tf.is_tensor(result) or not result.shape.is_compatible_with(expected):
             raise InputError(
                 f"{requirement(expected)} Received: {result.shape if tf.is_tensor(result) else repr(result)}."
             )
-        if tf.executing_eagerly() and bool(tf.reduce_any(tf.math.is_nan(result))):
+        if not result.dtype.is_floating:
+            raise InputError(f"{requirement(expected)[:-1]}, a real number. Received: {result.dtype.name}.")
+        if tf.executing_eagerly() and not bool(tf.reduce_all(tf.math.is_finite(result))):
+            bad = tf.reduce_sum(tf.cast(~tf.math.is_finite(result), tf.int32))
             raise InputError(
-                f"{self._name} needs a cost that is a number wherever it is evaluated. Received: NaN at "
-                f"{int(tf.reduce_sum(tf.cast(tf.math.is_nan(result), tf.int32)))} of {int(tf.size(result))} places."
+                f"{self._name} needs a cost that is finite wherever it is evaluated. Received: NaN or infinity at "
+                f"{int(bad)} of {int(tf.size(result))} places."
             )
+        if not expected.is_fully_defined():
+            same = tf.debugging.assert_equal(tf.shape(result), tf.shape(like)[:rank], requirement(expected))
+            with tf.control_dependencies([same]):
+                result = tf.identity(result)
         return widen(tf.ensure_shape(result, expected))

@@ -92,11 +92,6 @@ def _check_values(checked: CheckedCost, point: tf.Tensor, kind: str, q) -> None:
         if kind == "hard":
             raise
         raise InputError(f"the cost fails at relaxed z. {_without_derivatives(q)} Received: {error}") from error
-    if not np.isfinite(both).all():
-        raise InputError(
-            f"the cost must be finite at {kind} z. Received: infinite at {np.isinf(both).sum()} of "
-            f"{both.numpy().size} places."
-        )
     largest = np.abs(both).max()
     change = np.abs(both - again).max()
     if change > _SAME * largest:
@@ -141,13 +136,31 @@ def _check_gradient(checked: CheckedCost, point: tf.Tensor, kind: str, estimator
             f"{needs} {_without_derivatives(q)} Received: {'none' if gradient is None else '0 everywhere'}: is there "
             "an arg max, a rounding, a comparison or a stop_gradient in the cost, or does it not depend on z?"
         )
-    gradient = tf.cast(gradient, tf.float64)
+    gradient = tf.cast(gradient, tf.float64).numpy()
+    if is_family(q) and (deaf := _deaf_variables(checked, point, gradient, _REORDERED[q.dtype])):
+        raise InputError(
+            f"{needs} {_without_derivatives(q)} Received: none that tells categories apart for variables "
+            f"{', '.join(map(str, deaf))}, on which the cost depends: is there an arg max, a rounding, a comparison or "
+            "a stop_gradient on their way?"
+        )
     if not np.isfinite(gradient).all():
         bad = np.count_nonzero(~np.isfinite(gradient))
         raise InputError(
             f"{needs} {_without_derivatives(q)} Received: a gradient that is not finite at {bad} of "
-            f"{gradient.numpy().size} places."
+            f"{gradient.size} places."
         )
+
+
+def _deaf_variables(checked: CheckedCost, point: tf.Tensor, gradient: np.ndarray, rounding: float) -> list[int]:
+    """Which variables, of those whose categories all have the same slope, change the cost: the first few."""
+    flat = np.all(gradient == gradient[..., :1], axis=-1)
+    costs, deaf = checked(point).numpy(), []
+    for n in np.flatnonzero(flat.all(axis=tuple(range(flat.ndim - 1))))[:_MOST_CODES]:
+        moved = point.numpy()
+        moved[..., n, :] = np.roll(moved[..., n, :], 1, axis=-1)
+        if np.abs(checked(tf.constant(moved)) - costs).max() > rounding * np.abs(costs).max():
+            deaf.append(int(n))
+    return deaf
 
 
 def _check_neighbours(checked: CheckedCost, y: tf.Tensor, q) -> None:

@@ -95,7 +95,7 @@ class GeneralizedGumbelSoftmax(GumbelSoftmax):
         codes = tf.where(own, replacing, others)
         points = tf.reshape(codes, tf.concat([[-1], tf.shape(logits)], axis=0))
         points = tf.ensure_shape(points, [2 * latents * self.num_samples, *logits.shape])
-        costs = tf.reshape(cost(points), tf.shape(codes)[:-2])
+        costs = tf.reshape(cost.differentiable(points), tf.shape(codes)[:-2])
         masses = self._masses(logits, mode)
         weights = of_its_own_term(tf.cast(masses, costs.dtype))[:, :, tf.newaxis]
         value = reduce(tf.reduce_mean(tf.reduce_sum(weights * costs, axis=0), axis=0))

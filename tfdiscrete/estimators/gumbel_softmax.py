@@ -50,7 +50,7 @@ class GumbelSoftmax(Estimator):
     def _estimate(self, q, cost, seed, reduce, context):
         log_y = q.relax(seed, self.num_samples, self.annealed_value())
         y = self._simplex_point(log_y)
-        costs = cost(y)
+        costs = cost.differentiable(y)
         return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
 
     def get_config(self):

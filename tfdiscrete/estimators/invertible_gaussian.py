@@ -50,7 +50,7 @@ class InvertibleGaussian(GumbelSoftmax):
         y = tf.exp(q.relax(seed, self.num_samples, self.annealed_value()))
         if self.straight_through:
             y = straight_through(tf.cast(q.sample_one_hot(seed, self.num_samples), y.dtype), y)
-        costs = cost(y)
+        costs = cost.differentiable(y)
         return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
 
     def get_config(self):

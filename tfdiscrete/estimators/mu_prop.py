@@ -12,7 +12,6 @@ Networks", arXiv 1511.05176.
 import keras
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError
 from tfdiscrete.estimators.base import Estimate, Estimator, log_mass
 from tfdiscrete.ops import with_gradient_of
 from tfdiscrete.ops.precision import widen
@@ -57,17 +56,8 @@ class MuProp(Estimator):
     def _expand(self, cost, pi: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """f(pi), `[*batch]`, and f'(pi), `[*batch, N, K]`, which send no gradient to what the cost closes over."""
         point = tf.stop_gradient(pi)[tf.newaxis]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(point)
-            at_mean = cost(point)
-        slope = tape.gradient(at_mean, point)
-        if slope is None:
-            raise InputError(
-                f"{type(self).__name__} needs a cost that is differentiable with respect to z at points of the "
-                "simplex, as it expands it at the probabilities. Received: a cost without a gradient there. "
-                "Estimators whose `needs` is {'hard'}, such as 'score_function', ask for none."
-            )
-        return tf.stop_gradient(at_mean)[0], tf.stop_gradient(tf.convert_to_tensor(slope))[0]
+        at_mean, slope = cost.value_and_slope(point)
+        return tf.stop_gradient(at_mean)[0], tf.stop_gradient(slope)[0]
 
 
 def _inner(slope: tf.Tensor, direction: tf.Tensor, dtype) -> tf.Tensor:

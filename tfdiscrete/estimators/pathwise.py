@@ -55,13 +55,14 @@ class Pathwise(Estimator):
         return reparameterized_sample(q, seed, self.num_samples, shared_axes=self.shared_axes)
 
     def _estimate(self, q, cost, seed, reduce, context):
-        return self._at(self._sample(q, seed), cost, reduce)
+        z = self._sample(q, seed)
+        return self._reduced(z, cost.differentiable(z), cost, reduce)
 
     def _evaluate(self, q, cost, seed, reduce):
-        return self._at(tf.stop_gradient(self._sample(q, seed)), cost, reduce)
+        z = tf.stop_gradient(self._sample(q, seed))
+        return self._reduced(z, cost(z), cost, reduce)
 
-    def _at(self, z, cost, reduce) -> Estimate:
-        costs = cost(z)
+    def _reduced(self, z, costs, cost, reduce) -> Estimate:
         return Estimate(reduce(costs), cost.decode(z), tf.zeros([], costs.dtype))
 
     def _check_distribution(self, q):

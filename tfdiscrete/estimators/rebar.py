@@ -17,13 +17,11 @@ George Tucker, Andriy Mnih, Chris J. Maddison, Dieterich Lawson, Jascha Sohl-Dic
 unbiased gradient estimates for discrete latent variable models", arXiv 1703.07370.
 """
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_positive
+from tfdiscrete.errors import check_positive
 from tfdiscrete.estimators.base import Estimate, Estimator, mean_of_examples
 from tfdiscrete.ops import gumbel_max, perturb, relaxed_one_hot, with_gradient_of
 from tfdiscrete.ops.precision import widen
@@ -113,26 +111,9 @@ class REBAR(Estimator):
 
     def _control_variate(self, cost, y, weights: Weights) -> tuple[tf.Tensor, tf.Tensor]:
         """c and its gradient with respect to y, at simplex points `[S, *batch, N, K]`."""
-        costs, slope = value_and_slope(cost, y)
-        if slope is None:
-            raise InputError(
-                f"{type(self).__name__} differentiates the cost at relaxed z, points of the simplex, for its control "
-                "variate. Received: a cost without a gradient there. "
-                "What works with values at hard z alone: RELAX(relaxed_cost=False), or 'score_function'."
-            )
+        costs, slope = cost.value_and_slope(y)
         eta = tf.cast(weights["eta"], y.dtype)
         return eta * tf.cast(costs, y.dtype), eta * slope
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}
-
-
-def value_and_slope(function: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """The function at y, and its gradient with respect to y alone; None where there is none."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(y)
-        values = function(y)
-    try:
-        return values, tape.gradient(values, y)
-    except LookupError:  # an operation without a registered gradient
-        return values, None

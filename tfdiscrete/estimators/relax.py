@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.errors import check_bool, check_count
-from tfdiscrete.estimators.rebar import REBAR, value_and_slope
+from tfdiscrete.estimators.rebar import REBAR
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
@@ -65,7 +65,10 @@ class RELAX(REBAR):
         return {**shared, **{name: getattr(self, name) for name in names}}
 
     def _control_variate(self, cost, y, weights):
-        values, slope = value_and_slope(lambda points: network(points, weights), y)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(y)
+            values = network(y, weights)
+        slope = tape.gradient(values, y)
         if not self.relaxed_cost:
             return values, slope
         costs, cost_slope = super()._control_variate(cost, y, weights)

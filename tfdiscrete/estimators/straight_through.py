@@ -45,5 +45,5 @@ class StraightThrough(Estimator):
         logits = widen(q.logits)
         hard = tf.cast(q.sample_one_hot(seed, self.num_samples), logits.dtype)
         y = self._with_gradient(hard, logits)
-        costs = cost(y)
+        costs = cost.differentiable(y)
         return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
