@@ -63,7 +63,13 @@ _CATEGORIES = {
     "anneal_rate": 3e-5,
     "learning_rate_decay": "cosine",
 }
-_ONE_HIDDEN_LAYER = {**_CATEGORIES, "epochs": 300, "learning_rate": 3e-3, "weight_decay": 0.01}
+_ONE_HIDDEN_LAYER = {
+    **_CATEGORIES,
+    "temperature_min": 0.2,
+    "epochs": 300,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.01,
+}
 _DEEP = {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 12, "learning_rate": 2e-3}
