@@ -285,11 +285,11 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["score_function", "straight_through_gumbel_softmax", "rebar", "enumeration"])
     @pytest.mark.parametrize("training", [True, False])
     def test_a_relaxed_kl_beside_hard_samples(self, model, logits, name, training):
-        with pytest.raises(InputError, match=r"'gumbel_softmax', 'generalized.* use kl='analytic' or 'sampled'. Rec"):
+        with pytest.raises(InputError, match=r"'gumbel_softmax', 'gen.* Received: .* Use kl='analytic' or 'sampled'"):
             call(ELBO(), name, "relaxed", model, logits, training=training)
 
     def test_probabilities_of_hard_samples_at_those_of_a_density(self, model):
-        with pytest.raises(InputError, match=r"draws from a density, .* use kl='analytic', or 'relaxed'"):
+        with pytest.raises(InputError, match=r"draws from a density, .* Use kl='analytic'"):
             ELBO().choose_kl("sampled", model.prior(), estimators.InvertibleGaussian())
 
     def test_an_unknown_kl(self, model, logits):

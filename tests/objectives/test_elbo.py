@@ -148,5 +148,5 @@ def test_sampled_kl_serves_a_prior_without_a_closed_form(model, logits, training
 
 
 def test_analytic_kl_of_a_prior_without_a_closed_form_is_refused(model, logits):
-    with pytest.raises(InputError, match="use kl='sampled'"):
+    with pytest.raises(InputError, match="Use kl='sampled'"):
         elbo_and_gradients(model, logits, Enumeration(), MixtureOfTwo(), kl="analytic")

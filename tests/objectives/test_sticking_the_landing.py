@@ -100,7 +100,7 @@ class TestRelaxed:
     def test_the_linear_extension_is_refused_since_there_the_mean_would_be_another(self, model, logits):
         q, estimator = ProductCategorical(tf.constant(logits)), estimators.GumbelSoftmax()
         arguments = q, model.prior(), model.log_likelihood, estimator
-        with pytest.raises(InputError, match=r"extends probabilities linearly: use kl='relaxed'"):
+        with pytest.raises(InputError, match=r"extends probabilities linearly. Use kl='relaxed'"):
             ELBO(sticking_the_landing=True)(*arguments, seed=SEED, kl="sampled")
         assert ELBO(sticking_the_landing=True).choose_kl("auto", model.prior(), estimator) == "relaxed"
 

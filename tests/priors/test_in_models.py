@@ -13,6 +13,8 @@ from tests.priors.arbitrary import randomize
 from tests.priors.models import LATENTS, bits, exact, fit, make_vae
 from tests.replicas import two_replicas
 from tfdiscrete import families, priors
+from tfdiscrete.distributions import ProductCategorical, ProductMixed, ProductNormal
+from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.objectives.relaxed_rate import relaxed_log_prob, relaxed_point
 
 MAKERS = {
@@ -108,8 +110,8 @@ def test_every_family_trains_under_it(family, options):
 @pytest.mark.parametrize("prior", ["mixture", "learned vamp", "conditional"])
 def test_relaxed_kl_compares_the_densities_of_the_relaxed_samples(prior, family):
     x, _ = bits(4)
+    estimator = "invertible_gaussian" if family == "invertible_gaussian" else "gumbel_softmax"
     family = families.InvertibleGaussian(3) if family == "invertible_gaussian" else families.Categorical(3)
-    estimator = "gumbel_softmax" if isinstance(family, families.Categorical) else "invertible_gaussian"
     vae = make_vae(MAKERS[prior](), family, estimator=estimator, kl="relaxed")
     randomize(vae.prior)
     q = vae.posterior(x)
@@ -119,6 +121,33 @@ def test_relaxed_kl_compares_the_densities_of_the_relaxed_samples(prior, family)
     expected = scipy.special.logsumexp(np.stack(each, axis=-1) + log_weights, axis=-1)
     np.testing.assert_allclose(relaxed_log_prob(vae.prior, point, 0.7), expected, rtol=1e-4)
     assert np.isfinite(vae.negative_elbo(x, seed=[0, 1], training=True).loss).all()
+
+
+def test_relaxed_kl_compares_the_densities_of_both_kinds_of_variables():
+    x, _ = bits(4)
+    family = families.Mixed(families.Categorical(3), num_discrete=1)
+    networks = make_networks(
+        "linear", data_shape=x.shape[1:], parameter_shape=x.shape[1:], num_latents=3, family=family
+    )
+    vae = DiscreteVAE(*networks, family=family, prior="mixture", estimator="gumbel_softmax", kl="relaxed", seed=3)
+    randomize(vae.prior)
+    point = relaxed_point(vae.posterior(x), [0, 1], 5, 0.7)
+    log_weights, laws = vae.prior.components()
+    each = []
+    for c in range(log_weights.shape[-1]):
+        discrete = ProductCategorical(laws.discrete.logits[c])
+        continuous = ProductNormal(laws.continuous.loc[c], laws.continuous.scale[c])
+        each.append(relaxed_log_prob(ProductMixed(discrete, continuous), point, 0.7) + log_weights[c])
+    expected = scipy.special.logsumexp(np.stack(each, axis=-1), axis=-1)
+    np.testing.assert_allclose(relaxed_log_prob(vae.prior, point, 0.7), expected, rtol=1e-4)
+    assert np.isfinite(vae.negative_elbo(x, seed=[0, 1], training=True).loss).all()
+
+
+@pytest.mark.parametrize("prior", ["hierarchical", "analytic compartments"])
+def test_importance_weights_of_relaxed_samples_are_sampled_under_priors_without_a_relaxed_density(prior):
+    x, _ = bits()
+    vae = make_vae(MAKERS[prior](), estimator="gumbel_softmax", objective="importance_weighted")
+    assert np.isfinite(fit(vae, x)["loss"]).all()
 
 
 @pytest.mark.parametrize("prior", ["everything", slow("fixed vamp"), slow("conditional")])

@@ -148,6 +148,10 @@ class Estimator(keras.layers.Layer, abc.ABC):
             return estimate
         return estimate._replace(auxiliary=estimate.auxiliary + tf.cast(checked.auxiliary, estimate.auxiliary.dtype))
 
+    def check_distribution(self, q) -> None:
+        """Raises `InputError` for a distribution that `estimate` does not take."""
+        self._check_distribution(self._on_path(q, tf.zeros([2], tf.int32), training=False))
+
     def _on_path(self, q, seed, training):
         """What is left of a law with Gaussian variables once these are drawn, a `Family`; any other law as it is."""
         if self.takes is not Family or not isinstance(q, ProductMixed):

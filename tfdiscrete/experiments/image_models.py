@@ -73,6 +73,8 @@ _ONE_HIDDEN_LAYER = {
 _DEEP = {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 12, "learning_rate": 2e-3}
+# The task's loss enters the perturbation.
+_TASK_LOSS = {"supervision": "task_loss", "supervision_weight": 1000.0}
 
 SETTINGS: dict[str, dict] = {
     **{
@@ -98,6 +100,7 @@ SETTINGS: dict[str, dict] = {
     **{
         f"labels-{estimator}-{count}-seed{seed}": {
             **_LABELS,
+            **(_TASK_LOSS if estimator == "direct_arg_max" else {}),
             "estimator": estimator,
             "num_labelled": count,
             "seed": seed,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfdiscrete import estimators
@@ -77,8 +78,8 @@ class LatentVariableModel(StepLoop, abc.ABC):
     def endpoints(self) -> dict[str, Endpoint]:
         """The signatures of the exported model; the first is the default one."""
 
-    def _check_arrays(self, x, y=None) -> None:
-        """Raises `InputError` for arrays that the model cannot learn from; what is no array is left to `_unpack`."""
+    def _check_arrays(self, x: np.ndarray, y=None) -> None:
+        """Raises `InputError` for data, and labels if there are some, that the model cannot learn from."""
 
     def _estimators(self) -> list[estimators.Estimator]:
         """Those whose variables have gradients of their own."""
@@ -137,12 +138,12 @@ class LatentVariableModel(StepLoop, abc.ABC):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, *args, steps_per_epoch=None, validation_data=None, validation_steps=None, **kwargs):
-        """As `keras.Model.fit`; arrays are checked first."""
-        self._check_arrays(x, y)
+        """As `keras.Model.fit`; arrays are checked first, of a `tf.data.Dataset` the first batch."""
+        self._check_data(x, y)
         if isinstance(validation_data, tuple | list):
-            self._check_arrays(*validation_data[:2])
+            self._check_data(*validation_data[:2])
         else:
-            self._check_arrays(validation_data)
+            self._check_data(validation_data)
         self._suit_steps(steps_per_epoch, validation_steps)
         return super().fit(  # type: ignore[misc]
             x,
@@ -155,11 +156,18 @@ class LatentVariableModel(StepLoop, abc.ABC):
         )
 
     def evaluate(self, x=None, y=None, *args, steps=None, **kwargs):
-        """As `keras.Model.evaluate`; arrays are checked first."""
+        """As `keras.Model.evaluate`; arrays are checked first, of a `tf.data.Dataset` the first batch."""
         if "_use_cached_eval_dataset" not in kwargs:  # that is `fit`, which has checked and suited them
-            self._check_arrays(x, y)
+            self._check_data(x, y)
             self._suit_steps(steps)
         return super().evaluate(x, y, *args, steps=steps, **kwargs)
+
+    def _check_data(self, x, y=None) -> None:
+        if isinstance(x, tf.data.Dataset) and not isinstance(x, tf.distribute.DistributedDataset):
+            for batch in x.take(1):
+                x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if isinstance(x, np.ndarray | tf.Tensor):
+            self._check_arrays(np.asarray(x), y)
 
     def _suit_steps(self, *counts: int | None):
         """Keras runs whole executions: their length must divide the steps that are asked for."""

@@ -72,15 +72,13 @@ class CodePrior(LatentVariableModel):
         return index
 
     def _check_arrays(self, x, y=None):
-        if isinstance(x, np.ndarray | tf.Tensor):
-            x = np.asarray(x)
-            if np.issubdtype(x.dtype, np.floating) and x.shape[1:] == self.prior.event_shape:
-                return
-            if not np.issubdtype(x.dtype, np.integer) or (x.size and not 0 <= x.min() <= x.max() < self._categories):
-                raise InputError(
-                    f"codes must be integers from 0 to {self._categories - 1}, or logits [B, N, K] with (N, K) = "
-                    f"{self.prior.event_shape}. Received: {x.dtype} of shape {x.shape} from {x.min():g} to {x.max():g}."
-                )
+        if np.issubdtype(x.dtype, np.floating) and x.shape[1:] == self.prior.event_shape:
+            return
+        if not np.issubdtype(x.dtype, np.integer) or (x.size and not 0 <= x.min() <= x.max() < self._categories):
+            raise InputError(
+                f"codes must be integers from 0 to {self._categories - 1}, or logits [B, N, K] with (N, K) = "
+                f"{self.prior.event_shape}. Received: {x.dtype} of shape {x.shape} from {x.min():g} to {x.max():g}."
+            )
 
     @property
     def _categories(self) -> int:

@@ -12,7 +12,6 @@ unbiased gradient estimates for discrete latent variable models", arXiv 1703.073
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfdiscrete import estimators, priors
@@ -261,8 +260,7 @@ class DeepDiscreteVAE(LatentVariableModel):
         return x
 
     def _check_arrays(self, x, y=None):
-        if isinstance(x, np.ndarray | tf.Tensor):
-            self.likelihood.check(np.asarray(x))
+        self.likelihood.check(x)
 
     # Saving.
 

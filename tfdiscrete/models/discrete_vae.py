@@ -107,8 +107,16 @@ class DiscreteVAE(LatentVariableModel):
         self.prior.connect(self._encode, tuple(input_shape[1:]))
         if not self.prior.built:
             self.prior.build(self.family)
+        self._check_parts(parameters_shape)
         self.data_shape = tuple(input_shape[1:])
         self.built = True
+
+    def _check_parts(self, parameters_shape) -> None:
+        """Raises `InputError` for a family, an estimator, a prior and an objective that do not go together."""
+        q = self.family.distribution(tf.zeros([1, *parameters_shape[1:]]))
+        self.estimator.check_distribution(self.family.hard(q) if self._is_estimated_hard else q)
+        if not self.prior.takes_condition:  # given classes it may be another
+            self.objective.bound(self.prior, self.estimator, kl=self.kl)
 
     # Inference.
 
@@ -240,11 +248,17 @@ class DiscreteVAE(LatentVariableModel):
                 "data set to its images. Labels are for a prior that depends on them: prior=Conditional(num_classes)."
             )
         self._build_for(x)
-        return x, None if y is None else tf.reshape(y, [-1])
+        if y is None:
+            return x, None
+        if len(y.shape) != 1 and tuple(y.shape[1:]) != (1,):
+            raise InputError(
+                "classes must have shape [B], integers; one-hot ones become integers by argmax(-1). Received: "
+                f"{tuple(y.shape)}."
+            )
+        return x, tf.reshape(y, [-1])
 
     def _check_arrays(self, x, y=None):
-        if isinstance(x, np.ndarray | tf.Tensor):
-            self.likelihood.check(np.asarray(x))
+        self.likelihood.check(x)
         if isinstance(y, np.ndarray | tf.Tensor) and self.prior.takes_condition:
             self.prior.check_condition(y)
 

@@ -127,6 +127,7 @@ class SemiSupervisedVAE(LatentVariableModel):
                 f"with data of shape {tuple(input_shape[1:])} the {type(self.likelihood).__name__} likelihood needs a "
                 f"decoder that outputs {expected}. Received: {tuple(parameters.shape[1:])}."
             )
+        self.estimator.check_distribution(ProductCategorical(tf.zeros([1, self.num_labels, self.num_classes])))
         # Those of a loaded model were built with their configs.
         if not self.estimator.built:
             self.estimator.build((None, self.num_labels, self.num_classes), tuple(input_shape))
@@ -312,8 +313,10 @@ class SemiSupervisedVAE(LatentVariableModel):
         return super().evaluate(x, y, *args, **kwargs)
 
     def _check_arrays(self, x, y=None):
-        if isinstance(x, np.ndarray | tf.Tensor):
-            self.likelihood.check(np.asarray(x))
+        self.likelihood.check(x)
+        if y is not None:
+            self._build_for(x)
+            check_labels(y, self.label_shape)
 
     # Saving.
 

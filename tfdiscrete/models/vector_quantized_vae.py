@@ -340,8 +340,7 @@ class VectorQuantizedVAE(LatentVariableModel):
         return x
 
     def _check_arrays(self, x, y=None):
-        if isinstance(x, np.ndarray | tf.Tensor):
-            self.likelihood.check(np.asarray(x))
+        self.likelihood.check(x)
 
     # Saving.
 

@@ -18,8 +18,9 @@ import tensorflow_probability as tfp
 from tfdiscrete.distributions import InvertibleGaussian
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.estimators import Estimate, Estimator
+from tfdiscrete.estimators.base import mean_over_samples
 from tfdiscrete.objectives.evaluation import Bounds
-from tfdiscrete.objectives.relaxed_rate import relaxed_log_ratio, relaxes
+from tfdiscrete.objectives.relaxed_rate import has_relaxed_density, relaxed_log_ratio, relaxes
 from tfdiscrete.objectives.sticking_the_landing import along_the_path
 
 tfd = tfp.distributions
@@ -101,8 +102,10 @@ def elbo_terms(setting: Setting, *, weight=None, **options) -> NegativeElbo:
         return ratio - tf.cast(setting.log_likelihood(z), ratio.dtype)
 
     estimate = setting.expectation(cost)
-    # The same seed draws the same z, so the rate is that of the samples in the loss.
-    rate = tf.stop_gradient(setting.expectation(log_ratio).value)
+    # The same seed draws the same z, so the rate is that of the samples in the loss. A relaxed ratio is known of them.
+    relaxed = setting.kl == "relaxed"
+    rate = mean_over_samples(log_ratio(estimate.sample)) if relaxed else setting.expectation(log_ratio).value
+    rate = tf.cast(tf.stop_gradient(rate), estimate.value.dtype)
     return NegativeElbo(estimate.value, rate, tf.stop_gradient(estimate.value) - weighted(rate), estimate)
 
 
@@ -175,11 +178,19 @@ class Objective(abc.ABC):
         check_name("kl", kl, ("auto", *KL_CHOICES))
         if kl != "auto" and kl not in self.kls:
             raise InputError(f"{self._wants()} Received: kl={kl!r}.")
-        obstacles = {each: self._obstacle(each, prior, estimator) for each in (self.kls if kl == "auto" else [kl])}
-        for choice, obstacle in obstacles.items():
-            if obstacle is None:
-                return choice
-        raise InputError(" ".join(dict.fromkeys(str(obstacle) for obstacle in obstacles.values())))
+        obstacles = {each: self._obstacle(each, prior, estimator) for each in self.kls}
+        suiting = [each for each, obstacle in obstacles.items() if obstacle is None]
+        if kl in suiting:
+            return kl
+        if kl == "auto" and suiting:
+            return suiting[0]
+        reasons = obstacles if kl == "auto" else [kl]
+        advice = (
+            f"Use kl={' or '.join(map(repr, suiting))}."
+            if suiting
+            else "Take the prior 'fixed' or 'learned', or an estimator of hard samples, such as 'score_function'."
+        )
+        raise InputError(" ".join(dict.fromkeys([*(str(obstacles[each]) for each in reasons), advice])))
 
     def bound(self, prior, estimator: Estimator, *, kl: str = "auto", training: bool = True) -> str | None:
         """Of which model's -log p(x) the expected `loss` is an upper bound.
@@ -225,21 +236,23 @@ class Objective(abc.ABC):
         return f"{type(self).__name__} takes kl in {', '.join(map(repr, self.kls))} or 'auto'."
 
     def _obstacle(self, kl: str, prior, estimator: Estimator) -> str | None:
-        """What is wrong with this KL, and what would work."""
+        """What is wrong with this KL, a sentence; None if nothing is."""
         name = type(estimator).__name__
         if kl == "analytic" and not prior.has_analytic_kl:
-            return f"{type(prior).__name__} has no closed-form KL: use kl='sampled' or 'auto'."
+            return f"{type(prior).__name__} has no closed-form KL, as kl='analytic' needs."
         if kl == "relaxed" and not relaxes(estimator):
             return (
                 "kl='relaxed' compares densities of relaxed samples: it takes an estimator that draws nothing else, "
                 "'gumbel_softmax', 'generalized_gumbel_softmax' without rao_blackwell or 'invertible_gaussian' without "
-                f"straight_through; otherwise use kl='analytic' or 'sampled'. Received: {name}."
+                f"straight_through. Received: {name}."
+            )
+        if kl == "relaxed" and not has_relaxed_density(prior):
+            return (
+                "kl='relaxed' needs the density of the relaxed prior, which priors of independent variables have and "
+                f"mixtures of them, and {type(prior).__name__} has not."
             )
         if kl == "sampled" and estimator.takes is InvertibleGaussian:
-            return (
-                f"{name} draws from a density, and kl='sampled' compares probabilities of hard samples: use "
-                "kl='analytic', or 'relaxed'."
-            )
+            return f"{name} draws from a density, and kl='sampled' compares probabilities of hard samples."
         return None
 
     def get_config(self) -> dict:

@@ -65,7 +65,7 @@ class ELBO(Objective):
         if self.sticking_the_landing and kl == "sampled" and relaxes(estimator):
             return (
                 "sticking the landing needs the density of the sample, and at relaxed samples kl='sampled' extends "
-                "probabilities linearly: use kl='relaxed', or an estimator at hard samples."
+                "probabilities linearly."
             )
         return super()._obstacle(kl, prior, estimator)
 

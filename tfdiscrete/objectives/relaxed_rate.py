@@ -55,7 +55,7 @@ def relaxed_log_prob(law, point, temperature) -> tf.Tensor:
     components = getattr(law, "components", None)
     if callable(components):
         log_weights, laws = components()
-        each = relaxed_log_prob(laws, tf.expand_dims(point, -3), temperature)
+        each = relaxed_log_prob(laws, tf.expand_dims(point, -1 - len(laws.event_shape)), temperature)
         return tf.reduce_logsumexp(tf.cast(log_weights, each.dtype) + each, axis=-1)
     raise InputError(
         f"kl='relaxed' needs the density of the relaxed prior, and {type(law).__name__} gives none. Use a prior of "

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_finite, check_seed
+from tfdiscrete.models.labels import check_learnable
 from tfdiscrete.ops import fold_in, seed_of
 from tfdiscrete.ops.shares import Shares, WorkerDataset
 from tfdiscrete.training.batches import finished
@@ -84,7 +85,8 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
         augment: labelled x `[labelled, ...]` and a seed, int32 `[2]`, to x of the same shape.
 
     Raises:
-        InputError: for arrays of different lengths, values that are not finite, or no labelled example.
+        InputError: for arrays of different lengths, values that are not finite, or labels of which none is known or all
+            known ones are alike.
     """
 
     def __init__(
@@ -105,9 +107,8 @@ class PartiallyLabelledBatches(keras.callbacks.Callback):
                 f"x and y must have one length, and y integers. Received: {len(x)} examples and {len(y)} labels of "
                 f"{y.dtype}."
             )
+        check_learnable(y)
         known = np.flatnonzero((y.reshape(len(y), -1) >= 0).any(-1))
-        if not len(known):
-            raise InputError("no label is known, all are -1: label some, or use ShuffledBatches, which needs none.")
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         counts = (check_count("labelled", labelled), check_count("unlabelled", unlabelled, maximum=len(x)))
         self.steps_per_epoch = len(x) // unlabelled
