@@ -1,6 +1,7 @@
 """One suite over all of `estimators.REGISTRY`: a new estimator is tested by being registered."""
 
 import functools
+import inspect
 import itertools
 import json
 
@@ -375,6 +376,13 @@ class TestSamples:
     def test_other_than_positive_integers_are_refused(self, name, num_samples):
         with pytest.raises(InputError, match="num_samples"):
             estimators.get(name, num_samples=num_samples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_says_what_is_approximated_how_at_which_price_and_whose_it_is(name):
+    text = inspect.getdoc(estimators.REGISTRY[name])
+    for part in ("Approximates", "With", "Requires", "Returns", "Bias", "Evaluations of f", "Source"):
+        assert f"{part}:" in text
 
 
 class TestRefusals:

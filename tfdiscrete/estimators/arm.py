@@ -23,6 +23,7 @@ class ARM(AntitheticBits):
 
     Bias: none. Variance: at or above that of `DisARM`, which is the expectation of this one given the bits.
     Evaluations of f: `2 S`.
+    Source: Yin, Zhou (2019), arXiv 1807.11143; of categories: Dong, Mnih, Tucker (2021), arXiv 2106.08056.
 
     Args:
         num_samples: pairs for each example, `S`.

@@ -55,6 +55,7 @@ class DirectArgMax(Estimator):
     of codes; that of the mean over `num_noises` of them is between that and the difference quotient's, which is that of
     `LocalExpectation` as epsilon goes to 0.
     Evaluations of f: `S (1 + N (K - 1))`, of which `S` with gradient for what f closes over.
+    Source: Lorberbom, Gane, Jaakkola, Hazan (2019), arXiv 1806.02867.
 
     Args:
         epsilon: a positive number, or a schedule of the number of `update` calls. Its unit is 1 / f.

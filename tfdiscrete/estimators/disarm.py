@@ -30,6 +30,7 @@ class DisARM(AntitheticBits):
 
     Bias: none. Variance: at or below that of `ARM`, of which it is the expectation given the bits.
     Evaluations of f: `2 S`.
+    Source: Dong, Mnih, Tucker (2020), arXiv 2006.10680, and of categories (2021), arXiv 2106.08056.
 
     Args:
         num_samples: pairs for each example, `S`.

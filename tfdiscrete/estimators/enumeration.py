@@ -24,6 +24,7 @@ class Enumeration(Estimator):
     Returns: as `sample`, all codes, `[K^N, *batch, *event]`.
 
     Bias: none. Variance: none. Evaluations of f: `K^N`.
+    Source: the definition of the expectation.
 
     Args:
         max_terms: the largest number of codes that is enumerated; beyond it the call is refused.

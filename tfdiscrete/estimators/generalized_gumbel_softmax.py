@@ -47,6 +47,7 @@ class GeneralizedGumbelSoftmax(GumbelSoftmax):
     one variable with a heavy mode (of Poisson(0.3) a tenth) and more otherwise (of Poisson(2.3) 1.6 times), and more
     for several variables, of which the others' noise remains.
     Evaluations of f: `S` with gradient; with `rao_blackwell` `2 N S`, in one call.
+    Source: Joo, Kim, Shin, Moon (2020), arXiv 2003.01847.
 
     Args:
         temperature: a positive number, or a schedule of the number of `update` calls.

@@ -29,6 +29,7 @@ class GumbelSoftmax(Estimator):
 
     Bias: that of the relaxation, vanishing as temperature goes to 0, while the variance grows.
     Evaluations of f: `S`, with gradient.
+    Source: Jang, Gu, Poole (2017), arXiv 1611.01144; Maddison, Mnih, Teh (2017), arXiv 1611.00712.
 
     Args:
         temperature: a positive number, or a schedule of the number of `update` calls.

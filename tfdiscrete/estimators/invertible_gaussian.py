@@ -30,6 +30,7 @@ class InvertibleGaussian(GumbelSoftmax):
     `straight_through`, f's derivative is taken at hard z: in the limit at both ends of each step between categories
     alike, as the trapezoidal rule does, so that the bias vanishes where f is at most quadratic.
     Evaluations of f: `S`, with gradient.
+    Source: Potapczynski, Loaiza-Ganem, Cunningham (2020), arXiv 1912.09588.
 
     Args:
         temperature: a positive number, or a schedule of the number of `update` calls.

@@ -32,6 +32,7 @@ class LocalExpectation(Estimator):
     baseline that does not see the variable's own sample, of which it is the conditional mean given the other variables;
     none for one variable. For weights that several variables share nothing is proven: it is usually much lower.
     Evaluations of f: `S (1 + N (K - 1))`, of which `S` with gradient for what f closes over.
+    Source: Titsias, Lázaro-Gredilla (2015), arXiv 1503.01494.
 
     Args:
         num_samples: samples for each example.

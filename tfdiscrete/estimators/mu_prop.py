@@ -28,6 +28,7 @@ class MuProp(Estimator):
 
     Bias: none. Variance: none for a linear f; the closer f is to linear, the smaller.
     Evaluations of f: `S`, and one with gradient.
+    Source: Gu, Levine, Sutskever, Mnih (2016), arXiv 1511.05176.
 
     Args:
         num_samples: samples for each example; they share the expansion.

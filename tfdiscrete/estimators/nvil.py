@@ -35,6 +35,7 @@ class NVIL(Estimator):
     paper takes for s the deviation of the learning signal; here it is that of the cost.
     Variance: that of a constant baseline at first; the network takes away what of the cost its input explains.
     Evaluations of f: `S`.
+    Source: Mnih, Gregor (2014), arXiv 1402.0030.
 
     Args:
         num_samples: samples for each example.

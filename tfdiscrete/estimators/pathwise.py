@@ -31,6 +31,7 @@ class Pathwise(Estimator):
     Returns: as `sample`, z.
 
     Bias: none. Evaluations of f: `S`, with gradient.
+    Source: Kingma, Welling (2014), arXiv 1312.6114.
 
     Args:
         num_samples: samples for each example.

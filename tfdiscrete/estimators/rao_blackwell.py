@@ -5,7 +5,7 @@
 with C the m most probable codes, x drawn from q restricted to the others, and g(z) = f(z) - b, for any b that does not
 depend on x, such as the mean of f over C.
 
-Runtao Liu, Jeffrey Regier, Nilesh Tripuraneni, Michael I. Jordan, Jon McAuliffe (2019), "Rao-Blackwellized Stochastic
+Runjing Liu, Jeffrey Regier, Nilesh Tripuraneni, Michael I. Jordan, Jon McAuliffe (2019), "Rao-Blackwellized Stochastic
 Gradients for Discrete Distributions", arXiv 1810.04777.
 """
 
@@ -30,6 +30,7 @@ class RaoBlackwell(WeightedCodes):
     Bias: none. Variance: without a baseline at most that of 'score_function' without one and `S` samples, much less
     where few codes hold most of the mass; the baseline is for costs that are far from 0. Evaluations of f: `m + S`; `m`
     where these are all codes. The search for codes grows with `m^2 K`: beyond some tens of codes it costs more than f.
+    Source: Liu, Regier, Tripuraneni, Jordan, McAuliffe (2019), arXiv 1810.04777.
 
     Args:
         num_exact: the most probable codes, which are summed over, `m`; with all `K^N` the result is exact.

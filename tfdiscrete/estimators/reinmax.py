@@ -26,6 +26,7 @@ class ReinMax(StraightThrough):
     decoder is; otherwise present. It does not vanish as the temperature goes to 0.
     Variance: that of the Jacobian at the sample, more than the straight-through one's; temperatures above 1 lower it.
     Evaluations of f: `S`, with gradient.
+    Source: Liu, Dong, Liu, Yu, Gao (2023), arXiv 2304.08612.
 
     Args:
         temperature: of the probabilities between which and the sample the gradient is taken: a positive number,

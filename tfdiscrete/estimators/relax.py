@@ -28,6 +28,7 @@ class RELAX(REBAR):
     Bias: none. Variance: falls with training, as `Estimate.auxiliary` is minimized over the network, eta and the
     temperature; the network begins at r = 0, which is REBAR.
     Evaluations of f: as REBAR; with `relaxed_cost=False` the `S` hard ones alone.
+    Source: Grathwohl, Choi, Wu, Roeder, Duvenaud (2018), arXiv 1711.00123.
 
     Args:
         temperature: of the relaxation at the start of training; learned from there.

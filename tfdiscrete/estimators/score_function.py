@@ -28,6 +28,7 @@ class ScoreFunction(Estimator):
     Returns: as `sample`, one-hot z, decoded.
 
     Bias: none. Evaluations of f: `S`.
+    Source: Williams (1992), Machine Learning 8; leave-one-out: Kool, van Hoof, Welling (2019).
 
     Args:
         baseline: "none", "running_mean" or "leave_one_out".

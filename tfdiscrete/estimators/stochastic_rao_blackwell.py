@@ -5,7 +5,7 @@
 Given the first k - 1 codes, the last is drawn from q restricted to the others, so that g(z) = f(z) - b may have any b
 that depends on those alone, such as their mean cost.
 
-Runtao Liu, Jeffrey Regier, Nilesh Tripuraneni, Michael I. Jordan, Jon McAuliffe (2019), "Rao-Blackwellized Stochastic
+Runjing Liu, Jeffrey Regier, Nilesh Tripuraneni, Michael I. Jordan, Jon McAuliffe (2019), "Rao-Blackwellized Stochastic
 Gradients for Discrete Distributions", arXiv 1810.04777.
 Wouter Kool, Herke van Hoof, Max Welling (2020), "Estimating Gradients for Discrete Random Variables by Sampling without
 Replacement", arXiv 2002.06043 (the codes summed over drawn as well).
@@ -31,6 +31,8 @@ class StochasticRaoBlackwell(WeightedCodes):
 
     Bias: none. Variance: where no code has much mass nearly that of a single sample, whatever `S` is; 'unordered_set'
     has less. Evaluations of f: `S`.
+    Source: Liu, Regier, Tripuraneni, Jordan, McAuliffe (2019), arXiv 1810.04777; Kool, van Hoof, Welling (2020),
+    arXiv 2002.06043.
 
     Args:
         num_samples: the different codes drawn for each example, `S`, at most `K^N`, with which the result is exact.

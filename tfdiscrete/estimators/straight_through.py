@@ -31,6 +31,7 @@ class StraightThrough(Estimator):
     no temperature that takes it away. Variance: less than that of straight-through Gumbel-Softmax, whose Jacobian
     varies with the noise; for linear f, none.
     Evaluations of f: `S`, with gradient.
+    Source: Bengio, Léonard, Courville (2013), arXiv 1308.3432.
     """
 
     needs = frozenset({"hard", "gradient"})

@@ -23,6 +23,7 @@ class StraightThroughGumbelSoftmax(GumbelSoftmax):
 
     Bias: present even for linear f at any positive temperature; it vanishes as temperature goes to 0 for linear f.
     Evaluations of f: `S`, with gradient.
+    Source: Jang, Gu, Poole (2017), arXiv 1611.01144.
     """
 
     needs = frozenset({"hard", "gradient"})

@@ -30,6 +30,7 @@ class VIMCO(Estimator):
     Bias: none, for any `reduce`, since a sample's baseline does not depend on it. With the mean it is the score
     function with the leave-one-out baseline.
     Evaluations of f: `S`.
+    Source: Mnih, Rezende (2016), arXiv 1602.06725.
 
     Args:
         num_samples: samples for each example, at least 2.
