@@ -18,6 +18,11 @@ def name_of(problem):
     return f"{problem.cost.__name__}-{latents}-{categories}"
 
 
+def number_of_codes(problem):
+    latents, categories = problem.logits.shape
+    return categories**latents
+
+
 def all_codes(problem):
     """All codes, `[C, N]`, and their probabilities."""
     latents, categories = problem.logits.shape

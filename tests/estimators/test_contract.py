@@ -223,6 +223,24 @@ class TestFamilies:
         assert_mean_is(gradient(estimators.Enumeration(), 1)[0], draws)
 
     @pytest.mark.parametrize("name", UNBIASED)
+    def test_gradient_for_counts_averages_to_the_closed_form_of_poisson(self, name):
+        """d/dl E[(z - 3)^2] = 2 (l - 3) + 1 for z ~ Poisson(l), of which the truncation cuts off 3e-15."""
+
+        def gradient(replicates):
+            rate = tf.fill([replicates, 1], tf.constant(1.2, tf.float64))
+            with tf.GradientTape() as tape:
+                tape.watch(rate)
+                q = Truncated(tfd.Poisson(rate), low=0, high=16)
+                value = (
+                    estimators.get(name)
+                    .estimate(q, lambda z: tf.reduce_sum((z - 3.0) ** 2, axis=-1), seed=SEED, context=rate)
+                    .value
+                )
+            return tape.gradient(value, rate)
+
+        assert_mean_is(np.array([2.0 * (1.2 - 3.0) + 1.0]), gradient(FEWER_REPLICATES.get(name, REPLICATES)))
+
+    @pytest.mark.parametrize("name", UNBIASED)
     def test_gradient_for_bernoulli_variables_averages_to_that_of_enumeration(self, name):
         log_odds, weights = np.array([-0.7, 0.3, 1.2]), np.array([1.0, -2.0, 0.5])
 
