@@ -1,6 +1,9 @@
 import contextlib
 import csv
 import io
+import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from PIL import Image
 
 from tfdiscrete import InputError, cli, estimators
 from tfdiscrete.estimators import problems
+from tfdiscrete.estimators.compare import named
 from tfdiscrete.experiments import gradient_curves, gradient_tables, gradients
 
+RESULTS = Path(__file__).parents[2] / "results" / "gradients"
 CHOSEN = ["score_function", "generalized_gumbel_softmax", "enumeration"]
 
 
@@ -163,3 +168,10 @@ def test_what_is_no_estimator_is_refused(text, message):
 def test_default_estimators_are_all_that_are_registered_and_variants():
     names = [one for one in gradients.default_estimators() if isinstance(one, str)]
     assert names == sorted(estimators.REGISTRY)
+
+
+def test_the_published_measurements_are_of_every_estimator_there_is():
+    settings = json.loads((RESULTS / "settings.json").read_text())["settings"]
+    assert settings["estimators"] == list(named([estimators.get(one) for one in gradients.default_estimators()]))
+    measured = {(row["problem"], row["estimator"]) for row in rows_of(RESULTS / "gradients.csv")}
+    assert measured == set(itertools.product(settings["problems"], settings["estimators"]))

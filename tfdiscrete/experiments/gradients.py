@@ -16,6 +16,7 @@ Variational Auto-Encoder", arXiv 1806.02867.
 import csv
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -73,8 +74,8 @@ def run(
         chosen: names of built-in problems, or problems.
         estimators: instances, or names, with options such as "direct_arg_max:epsilon=0.1,sign=both"; by default
             `default_estimators`.
-        out: the folder of `gradients.csv`, `optimization.csv`, the pictures and `settings.json`, which has the seed and
-            the versions too; made if it is not there.
+        out: the folder of `gradients.csv`, `optimization.csv`, the pictures and `settings.json`, which has the seed,
+            the versions and the seconds that it took, too; made if it is not there.
         draws: gradients drawn for a measurement.
         steps: of the optimization of synthetic problems; 0 leaves it out.
         learning_rate: Adam's, in it.
@@ -84,6 +85,7 @@ def run(
     Returns:
         A `Result`.
     """
+    began = time.perf_counter()
     measured = [problems.get(problem) for problem in chosen]
     contestants = named(default_estimators() if estimators is None else [estimator_of(one) for one in estimators])
     check_count("num_draws", draws, 2)
@@ -136,7 +138,8 @@ def run(
         "learning_rate": learning_rate,
         "seed": seed,
     }
-    write_json(out / "settings.json", {"settings": settings, "versions": versions()})
+    seconds = round(time.perf_counter() - began)
+    write_json(out / "settings.json", {"settings": settings, "versions": versions(), "seconds": seconds})
     return Result(measurements, curves, [*tables, *paths, out / "settings.json"])
 
 
