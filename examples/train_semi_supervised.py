@@ -4,7 +4,8 @@ python examples/train_semi_supervised.py --out runs/labels                      
 python examples/train_semi_supervised.py --dataset mnist --labels 100 --networks conv --epochs 60
 python examples/train_semi_supervised.py --attributes --labels 200                 # even, at least five, inverted
 
---estimator enumeration sums over all labels; direct_arg_max and gumbel_softmax sample them. --smoke is a trial.
+--estimator enumeration sums over all labels; direct_arg_max, best with --task-loss, and gumbel_softmax sample them.
+--smoke is a trial.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from tfdiscrete import estimators
 from tfdiscrete.models import LABEL_NETWORKS, SemiSupervisedVAE, make_label_networks
-from tfdiscrete.objectives import CrossEntropy
+from tfdiscrete.objectives import CrossEntropy, TaskLoss
 from tfdiscrete.serving import export_saved_model
 from tfdiscrete.training import PartiallyLabelledBatches, RandomAffine, data, digit_attributes, hide_labels
 from tfdiscrete.training.pictures import label_rows_figure, save_figure
@@ -35,6 +36,7 @@ def parse():
     parser.add_argument("--dataset", choices=("digits", "mnist", "fashion_mnist"), default="digits")
     parser.add_argument("--labels", type=int, default=50, help="how many examples keep their label")
     parser.add_argument("--estimator", default="enumeration")
+    parser.add_argument("--task-loss", action="store_true", help="known labels enter the estimator's cost")
     parser.add_argument("--networks", choices=sorted(LABEL_NETWORKS), default="dense")
     parser.add_argument("--style-size", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=60)
@@ -74,7 +76,8 @@ def main():
         **shape,
     )
     estimator = estimators.get(arguments.estimator, **OPTIONS.get(arguments.estimator, {}))
-    vae = SemiSupervisedVAE(*networks, estimator=estimator, supervision=CrossEntropy(50.0), seed=arguments.seed)
+    supervision = TaskLoss() if arguments.task_loss else CrossEntropy(50.0)
+    vae = SemiSupervisedVAE(*networks, estimator=estimator, supervision=supervision, seed=arguments.seed)
     decay = keras.optimizers.schedules.CosineDecay(1e-3, epochs * batches.steps_per_epoch)
     vae.compile(keras.optimizers.Adam(decay))
     vae.fit(batches.dataset, epochs=epochs, callbacks=[batches], shuffle=False, verbose=2)

@@ -147,6 +147,14 @@ def test_a_cost_that_has_a_derivative_for_some_variables_alone_is_found(name):
     check(Q, lambda z: sound(z[..., :1, :]), name, seed=SEED)
 
 
+def test_a_slope_that_is_zero_at_some_outcomes_alone_is_none_of_an_arg_max():
+    q = ProductCategorical(tf.constant([[[0.0, 9.0, 0.0]]]))
+    check(q, lambda z: (tf.linalg.matvec(z, [0.0, 1.0, 2.0])[..., 0] - 1.0) ** 2, "straight_through", seed=SEED)
+    smooth = lambda z: tf.reduce_sum(z[..., 1] ** 2 * (3.0 - 2.0 * z[..., 1]), axis=-1)  # noqa: E731
+    for name in ("rebar", "mu_prop"):
+        check(Q, smooth, name, seed=SEED)
+
+
 def test_a_derivative_that_is_not_finite_at_outcomes_is_found():
     with pytest.raises(InputError, match=r"gradient with respect to hard z\..* not finite at 13 of 40 places"):
         check(Q, lambda z: tf.reduce_sum(tf.sqrt(z[..., 0]), axis=-1), "straight_through", seed=[1, 7])

@@ -11,7 +11,9 @@ SMALL_OF = {
     "counts": {"num_latents": 2},
     "gaussian": {"num_latents": 2, "num_categories": 3},
     "categories": {"num_latents": 2, "num_categories": 3},
+    "layers": {"layers": "2,1", "num_categories": 3, "networks": "linear"},
     "labels": {"num_labelled": 50, "networks": "dense"},
+    "attributes": {"num_labelled": 50, "networks": "dense"},
     "codes": {"networks": "conv", "channels": 4, "prior_epochs": 0},
 }
 
@@ -43,7 +45,9 @@ def test_a_row_of_each_group_stands_in_the_table(tmp_path, monkeypatch):
         "gaussian-planar",
         "categories-uniform",
         "categories-autoregressive",
-        "labels-direct_arg_max-50-seed1",
+        "layers-two",
+        "labels-direct_arg_max-50-seed0",
+        "attributes-enumeration",
         "codes-plain",
     ]
     for row in rows:
@@ -57,13 +61,17 @@ def test_a_row_of_each_group_stands_in_the_table(tmp_path, monkeypatch):
         "gaussian-planar-samples.png",
         "categories-uniform-samples.png",
         "categories-autoregressive-samples.png",
+        "layers-two-samples.png",
+        "labels-direct_arg_max-50-seed0-rows.png",
+        "attributes-enumeration-rows.png",
         "codes-plain-codes.png",
+        "codes-plain-interpolation.png",
         "codes-plain-reconstructions.png",
     }
     text = paths[1].read_text()
-    assert text.count("\n## ") == 5
+    assert text.count("\n## ") == 7
     assert f"{trained['gaussian-planar']['train_bound']:.2f} |" in text
-    accuracy = trained["labels-direct_arg_max-50-seed1"]["metrics"]["accuracy"]
+    accuracy = trained["labels-direct_arg_max-50-seed0"]["metrics"]["accuracy"]
     assert f"| direct_arg_max | 50 | {100 * accuracy:.2f} |" in text
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("metrics*.json")}
     image_models.run(only=rows[0], **folders)

@@ -13,7 +13,7 @@ from tfdiscrete import InputError, estimators, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.estimators import Enumeration, Estimate, Estimator, GumbelSoftmax, ScoreFunction
 from tfdiscrete.models import DiscreteVAE, make_networks
-from tfdiscrete.objectives import Categorical, Gaussian, likelihoods
+from tfdiscrete.objectives import ELBO, Categorical, Gaussian, likelihoods
 
 # One of each kind: what holds for all of the registry is in test_every_estimator.py.
 ESTIMATORS = ["enumeration", "gumbel_softmax", "rebar", "score_function", "straight_through_gumbel_softmax"]
@@ -441,6 +441,23 @@ class TestPredict:
         reconstruction = vae.predict(x, verbose=0)["reconstruction"]
         assert ((reconstruction > 0.5) == (x > 0.5)).mean() > 0.9
 
+    @pytest.mark.parametrize("options", [{"kl": "relaxed"}, {"objective": ELBO(sticking_the_landing=True)}])
+    def test_what_was_trained_by_relaxed_densities_is_evaluated_under_a_prior_without_one(self, options):
+        vae, x = make_vae(estimator="gumbel_softmax", **options), bits(12)
+        prior = priors.Autoregressive(num_blocks=1, num_heads=1, width=4)
+        vae.fit_prior(x, prior, epochs=1, verbose=0)
+        better = vae.with_prior(prior)
+        better.compile("sgd")
+        assert np.isfinite(better.evaluate(x, verbose=0)).all()
+
+    def test_logits_for_a_prior_are_those_of_a_data_set_too(self):
+        vae, x = make_vae(), bits(7)
+        logits = vae.posterior_logits(x, batch_size=3)
+        assert logits.shape == (7, *vae.family.logits_shape[1:])
+        np.testing.assert_allclose(scipy.special.logsumexp(logits, axis=-1), 0.0, atol=1e-6)
+        of_data_set = vae.posterior_logits(tf.data.Dataset.from_tensor_slices(x).batch(4))
+        np.testing.assert_allclose(of_data_set, logits, rtol=1e-6)
+
     def test_samples_are_the_likelihood_s_means_at_codes_of_the_prior(self):
         vae = make_vae(prior=priors.Fixed([0.2, 0.5, 0.3]))
         samples = vae.sample(2000, [1, 2]).numpy()
@@ -593,6 +610,28 @@ class TestRefusals:
         x, vae = bits(), make_vae()
         with pytest.raises(InputError, match="map the data set to its images"):
             vae.fit(tf.data.Dataset.from_tensor_slices((x, np.ones(len(x)))).batch(10), shuffle=False, verbose=0)
+
+    def test_classes_as_one_hot_rows_are_refused(self):
+        x, vae = bits(), make_vae(prior=priors.Conditional(3))
+        with pytest.raises(InputError, match=r"must have shape \[B\].* argmax\(-1\)\. Received: \(.*, 3\)"):
+            vae.fit(x, np.eye(3, dtype=int)[np.arange(len(x)) % 3], verbose=0)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"estimator": "pathwise"}, "Pathwise takes a Gaussian"),
+            ({"estimator": "invertible_gaussian"}, "takes a distributions.InvertibleGaussian"),
+            ({"estimator": "rebar", "objective": "importance_weighted"}, "REBAR"),
+            ({"estimator": "rebar", "kl": "relaxed"}, "Use kl='analytic' or 'sampled'"),
+            (
+                {"estimator": "arm", "prior": priors.Mixture(2), "objective": "free_bits"},
+                r"no closed-form KL.*\. Take a prior with a closed-form KL, 'fixed' or 'learned'\.",
+            ),
+        ],
+    )
+    def test_parts_that_do_not_go_together_are_refused_as_the_model_is_made(self, options, message):
+        with pytest.raises(InputError, match=message):
+            make_vae(**options)
 
     @pytest.mark.parametrize("shape", [(6,), (2, 3, 1)])
     def test_an_encoder_without_rows_of_categories_is_refused(self, shape):

@@ -365,10 +365,7 @@ class TestRefusals:
         [
             ((X,), r"learns from \(x, y\).* Received: x alone"),
             ((X, Y.astype("float32")), r"must be of an integer type: map them with tf.cast"),
-            ((X, EYE[Y].astype(int)), r"must have shape \[B\]. Received: \(8, 3\). One-hot"),
-            ((X, np.where(Y == 2, 3, Y)), "labels must be integers from 0 to 2, or -1 .* Received: 3"),
-            ((X, Y - 5), "labels must be integers from 0 to 2, or -1 .* Received: -"),
-            ((0.5 * X, Y), "is a density of zeros and ones"),
+            ((X, EYE[Y].astype(int)), r"must have shape \[B\]. Received: \(None, 3\). One-hot"),
             ((X, Y, np.ones(len(X))), "takes no sample weights"),
         ],
     )

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.objectives.conftest import assert_mean_is, random_model
 from tfdiscrete import InputError
-from tfdiscrete.distributions import ProductBernoulli, ProductCategorical
+from tfdiscrete.distributions import ProductBernoulli, ProductCategorical, ProductNormal
 from tfdiscrete.objectives import discrete_bounds, log_evidence, log_mean_exp_error, prior_sampling_bound
 from tfdiscrete.ops import log_mean_exp
 
@@ -64,6 +64,11 @@ def test_graph_and_xla_give_the_eager_values_of_any_batch(model, jit_compile):
 def test_too_many_codes_are_refused_and_counted(model):
     with pytest.raises(InputError, match=r"4\^9 = 10\^5\.4 codes, more than max_codes=65536"):
         log_evidence(ProductCategorical(tf.zeros([5, 9, 4])), model.prior(), model.log_likelihood)
+
+
+def test_a_law_without_codes_is_refused(model):
+    with pytest.raises(InputError, match="codes of categorical variables can be enumerated.* `discrete_bounds`"):
+        log_evidence(ProductNormal(tf.zeros([5, 3]), tf.ones([5, 3])), model.prior(), model.log_likelihood)
 
 
 @pytest.mark.parametrize(("num_samples", "chunk_size"), [(7, 3), (6, 3), (5, 100), (2, 1)])

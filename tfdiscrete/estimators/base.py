@@ -109,7 +109,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
 
         Args:
             q: the distribution of z. The Gaussian variables of a `ProductMixed` have the gradient of `Pathwise`.
-            cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; finite, and pure, with its noise drawn outside;
+            cost: `[S', *batch, *event]` to `[S', *batch]` for any S'; a function of z (estimators that need its
+                gradient refuse one that is none), finite, and pure, with its noise drawn outside;
                 `check` finds what is wrong with one. It may return an `Estimate` of that batch, of another stochastic
                 layer below: its value is the cost, and its auxiliary is added to that of the result. That layer's
                 `update` is left to the caller.
@@ -248,7 +249,10 @@ class CheckedCost:
         return costs, tf.convert_to_tensor(slope)
 
     def differentiable(self, y: tf.Tensor) -> tf.Tensor:
-        """The cost, as a call gives it, through which the estimator differentiates; a graph keeps no trace of this."""
+        """As a call, of a cost through which the caller differentiates: `InputError` where that cannot be.
+
+        A graph leaves out the gradient that this takes; run eagerly it costs one more.
+        """
         return self.value_and_slope(y)[0]
 
     def neighbours(self, y: tf.Tensor, costs: tf.Tensor | None = None) -> tf.Tensor:

@@ -55,7 +55,8 @@ def run(
         runs_folder: the folder of the runs, `binarized_mnist-ROW`. Finished ones are taken as they are, unfinished ones
             are continued.
         only: a pattern of the rows to train; by default all. The table holds all that are finished, and of the others
-            those that it had before.
+            those that it had before, with
+            the same settings.
 
     Returns:
         The paths of the two files.

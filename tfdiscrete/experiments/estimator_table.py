@@ -146,7 +146,8 @@ def run(
         runs_folder: the folder of the runs, `estimators-ROW`. Finished ones are taken as they are, unfinished ones are
             continued.
         only: a pattern of the rows to train, such as "20x2-*"; by default all, which takes many hours. The table holds
-            all that are finished, and of the others those that it had before.
+            all that are finished, and of the others those that it had before, with
+            the same settings.
 
     Returns:
         The paths of the two files.

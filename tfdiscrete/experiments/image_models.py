@@ -3,7 +3,9 @@
     counts      a VAE of truncated counts by generalized Gumbel-Softmax (Joo and others, 2020)
     gaussian    the invertible Gaussian family and Gumbel-Softmax, with linear networks (Potapczynski and others, 2020)
     categories  the best bound of 20x10 categories: uniform prior, deeper networks, a learned prior of the codes
+    layers      two layers of categories, 40x10 below 20x10
     labels      a classifier from 100 or 50 labels (Lorberbom and others, 2019), three seeds
+    attributes  three binary labels, known for 200 images: even, at least five, inverted
     codes       a VQ-VAE on Fashion-MNIST, and the same network with a plain codebook
 
 Rows are `GROUP-NAME`. Joo and others name no networks: here one hidden layer of 300 units each way, 50 variables. Nor
@@ -31,6 +33,7 @@ from statistics import mean
 from tfdiscrete.experiments.rows import finished_rows
 from tfdiscrete.runs import Recipe, evaluate, recipes
 from tfdiscrete.runs.folder import write_json
+from tfdiscrete.training import ATTRIBUTES
 
 SEEDS = (0, 1, 2)
 LABELS = (100, 50)
@@ -71,6 +74,14 @@ _ONE_HIDDEN_LAYER = {
     "weight_decay": 0.01,
 }
 _DEEP = {**_CATEGORIES, "encoder": "mlp2", "epochs": 150, "learning_rate": 2e-3, "weight_decay": 0.05}
+_LAYERS = {
+    **_CATEGORIES,
+    "model": "deep_discrete_vae",
+    "estimator_options": "",
+    "networks": "mlp",
+    "temperature_min": 0.2,
+    "epochs": 60,
+}
 _CODES = {"model": "vector_quantized_vae", "dataset": "fashion_mnist", "epochs": 20, "prior_epochs": 6}
 _LABELS = {"model": "semi_supervised_vae", "dataset": "mnist", "networks": "conv", "epochs": 12, "learning_rate": 2e-3}
 # The task's loss enters the perturbation.
@@ -97,6 +108,7 @@ SETTINGS: dict[str, dict] = {
     "categories-deep": _DEEP,
     "categories-autoregressive": {**_ONE_HIDDEN_LAYER, "prior_epochs": 15},
     "categories-deep_autoregressive": {**_DEEP, "prior_epochs": 15},
+    "layers-two": _LAYERS,
     **{
         f"labels-{estimator}-{count}-seed{seed}": {
             **_LABELS,
@@ -109,6 +121,7 @@ SETTINGS: dict[str, dict] = {
         for count in LABELS
         for seed in SEEDS
     },
+    "attributes-enumeration": {**_LABELS, "target": "attributes", "num_labelled": 200},
     "codes-moving_averages": _CODES,
     "codes-plain": {**_CODES, "quantizer": "plain", "prior_epochs": 0},
 }
@@ -129,8 +142,10 @@ PICTURES = {
     "counts": ("samples",),
     "gaussian": ("samples",),
     "categories": ("samples",),
+    "layers": ("samples",),
     "labels": ("rows",),
-    "codes": ("reconstructions", "codes", "samples"),
+    "attributes": ("rows",),
+    "codes": ("reconstructions", "codes", "interpolation", "samples"),
 }
 """Which pictures of a group's runs stand beside the table, as far as a run has them: `ROW-PICTURE.png`."""
 ASKED_ACCURACY = {100: 95.71, 50: 95.51}
@@ -152,7 +167,8 @@ def run(
         runs_folder: the folder of the runs, `image_models-ROW`. Finished ones are taken as they are, unfinished ones
             are continued.
         only: a pattern of the rows to train, such as "labels-*"; by default all, which takes many hours. The table
-            holds all that are finished, and of the others those that it had before.
+            holds all that are finished, and of the others those that it had before, with
+            the same settings.
 
     Returns:
         The paths of the two files.
@@ -210,7 +226,9 @@ def table(rows: list[dict]) -> str:
         "counts": ("Truncated counts, MNIST thresholded, 784-300-50 networks", _bounds_table),
         "gaussian": ("The invertible Gaussian family, MNIST thresholded, linear networks, 20x10", _bounds_table),
         "categories": ("20x10 categories, statically binarized MNIST", _bounds_table),
+        "layers": ("Two layers of categories, 40x10 and 20x10, statically binarized MNIST", _bounds_table),
         "labels": ("Few labels, MNIST thresholded: accuracy in per cent", _labels_table),
+        "attributes": ("Three attributes from 200 labels, MNIST thresholded: accuracy in per cent", _attributes_table),
         "codes": ("Codes of Fashion-MNIST", _codes_table),
     }
     for group, (title, render) in groups.items():
@@ -255,13 +273,27 @@ def _labels_table(rows: list[dict]) -> list[str]:
     return lines
 
 
+def _attributes_table(rows: list[dict]) -> list[str]:
+    lines = ["| estimator | all three | " + " | ".join(ATTRIBUTES) + " | bound | epochs |", "|---" * 7 + "|"]
+    for row in rows:
+        m = row["metrics"]
+        each = [f"{100.0 * share:.2f}" for share in (m["accuracy"], *m["attribute_accuracies"])]
+        name = row["row"].partition("-")[2]
+        lines.append(f"| {name} | {' | '.join(each)} | {-m['elbo']:.2f} | {m['epochs']} |")
+    return lines
+
+
 def _codes_table(rows: list[dict]) -> list[str]:
-    lines = ["| codebook | squared error | usage | perplexity | rate | epochs |", "|---" * 6 + "|"]
+    lines = [
+        "| codebook | squared error | usage | perplexity | rate, uniform prior | rate, learned prior | epochs |",
+        "|---" * 7 + "|",
+    ]
     for row in rows:
         m = row["metrics"]
         usage = f"{100 * m['codebook_usage']:.1f} % of {m['num_codes']}"
+        learned = f"{m['rate']:.1f}" if row["config"]["prior_epochs"] else ""
         lines.append(
             f"| {row['row'].partition('-')[2]} | {m['reconstruction_error']:.5f} | {usage} | "
-            f"{m['codebook_perplexity']:.1f} | {m['rate']:.1f} | {m['epochs']} |"
+            f"{m['codebook_perplexity']:.1f} | {m['rate_without_prior']:.1f} | {learned} | {m['epochs']} |"
         )
     return lines

@@ -138,7 +138,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, *args, steps_per_epoch=None, validation_data=None, validation_steps=None, **kwargs):
-        """As `keras.Model.fit`; arrays are checked first, of a `tf.data.Dataset` the first batch."""
+        """As `keras.Model.fit`; arrays are checked first."""
         self._check_data(x, y)
         if isinstance(validation_data, tuple | list):
             self._check_data(*validation_data[:2])
@@ -156,16 +156,14 @@ class LatentVariableModel(StepLoop, abc.ABC):
         )
 
     def evaluate(self, x=None, y=None, *args, steps=None, **kwargs):
-        """As `keras.Model.evaluate`; arrays are checked first, of a `tf.data.Dataset` the first batch."""
+        """As `keras.Model.evaluate`; arrays are checked first."""
         if "_use_cached_eval_dataset" not in kwargs:  # that is `fit`, which has checked and suited them
             self._check_data(x, y)
             self._suit_steps(steps)
         return super().evaluate(x, y, *args, steps=steps, **kwargs)
 
     def _check_data(self, x, y=None) -> None:
-        if isinstance(x, tf.data.Dataset) and not isinstance(x, tf.distribute.DistributedDataset):
-            for batch in x.take(1):
-                x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        """Of arrays; another iterator over a data set could take from it what is not there a second time."""
         if isinstance(x, np.ndarray | tf.Tensor):
             self._check_arrays(np.asarray(x), y)
 

@@ -116,7 +116,8 @@ class DiscreteVAE(LatentVariableModel):
         q = self.family.distribution(tf.zeros([1, *parameters_shape[1:]]))
         self.estimator.check_distribution(self.family.hard(q) if self._is_estimated_hard else q)
         if not self.prior.takes_condition:  # given classes it may be another
-            self.objective.bound(self.prior, self.estimator, kl=self.kl)
+            trained = not isinstance(self.prior, priors.Autoregressive)  # that is learned once all else is
+            self.objective.bound(self.prior, self.estimator, kl=self.kl, training=trained)
 
     # Inference.
 
@@ -292,7 +293,7 @@ class DiscreteVAE(LatentVariableModel):
             better = vae.with_prior(prior)
 
         Args:
-            x: `[n, *data]`.
+            x: `[n, *data]`, or a `tf.data.Dataset` of batches.
             prior: an `Autoregressive`.
             epochs: passes over the data.
             batch_size: examples in a step.
@@ -321,7 +322,7 @@ class DiscreteVAE(LatentVariableModel):
         """Logits of q(z|x), normalized: what a `CodePrior` takes.
 
         Args:
-            x: `[n, *data]`.
+            x: `[n, *data]`, or a `tf.data.Dataset` of batches.
             batch_size: examples encoded at a time.
 
         Returns:
@@ -335,10 +336,11 @@ class DiscreteVAE(LatentVariableModel):
 
         @tf.function(reduce_retracing=True, autograph=False)
         def logits(batch):
-            return tf.nn.log_softmax(self.posterior(batch).logits, axis=-1)
+            return tf.nn.log_softmax(self.posterior(self._unpack(batch)[0]).logits, axis=-1)
 
-        parts = [logits(tf.constant(x[start : start + batch_size])) for start in range(0, len(x), batch_size)]
-        return np.concatenate([np.zeros((0, *self.family.logits_shape[1:]), np.float32), *(p.numpy() for p in parts)])
+        batches = x if isinstance(x, tf.data.Dataset) else tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
+        parts = [logits(batch).numpy() for batch in batches]
+        return np.concatenate([*parts, np.zeros((0, *self.family.logits_shape[1:]), np.float32)])
 
     def with_prior(self, prior: str | priors.Prior) -> "DiscreteVAE":
         """This model under another prior, not compiled: networks, family and estimator are the same objects."""

@@ -314,9 +314,6 @@ class SemiSupervisedVAE(LatentVariableModel):
 
     def _check_arrays(self, x, y=None):
         self.likelihood.check(x)
-        if y is not None:
-            self._build_for(x)
-            check_labels(y, self.label_shape)
 
     # Saving.
 

@@ -160,7 +160,7 @@ class Objective(abc.ABC):
         Raises:
             InputError: for a KL, prior, estimator and objective that do not go together.
         """
-        kl = self.choose_kl(kl, prior, estimator)
+        kl = self.choose_kl(kl, prior, estimator, training=training)
         self._check_estimator(estimator)
         if training:
             return self._train(Setting(q, prior, log_likelihood, estimator, seed, kl, context, training))
@@ -173,23 +173,32 @@ class Objective(abc.ABC):
             )
         return self._evaluate(Setting(q, prior, log_likelihood, estimator, seed, kl, context, training))
 
-    def choose_kl(self, kl: str, prior, estimator: Estimator) -> str:
-        """`kl` itself, or for "auto" the objective's first choice that suits; raises `InputError` if none does."""
+    def choose_kl(self, kl: str, prior, estimator: Estimator, *, training: bool = True) -> str:
+        """`kl` itself, or for "auto" the objective's first choice that suits; raises `InputError` if none does.
+
+        Evaluation, with `training=False`, has hard samples, and asks for no density of the relaxed prior.
+        """
         check_name("kl", kl, ("auto", *KL_CHOICES))
         if kl != "auto" and kl not in self.kls:
             raise InputError(f"{self._wants()} Received: kl={kl!r}.")
         obstacles = {each: self._obstacle(each, prior, estimator) for each in self.kls}
+        if training and obstacles.get("relaxed", "") is None and not has_relaxed_density(prior):
+            obstacles["relaxed"] = (
+                "kl='relaxed' needs the density of the relaxed prior, which priors of independent variables have and "
+                f"mixtures of them, and {type(prior).__name__} has not."
+            )
         suiting = [each for each, obstacle in obstacles.items() if obstacle is None]
         if kl in suiting:
             return kl
         if kl == "auto" and suiting:
             return suiting[0]
         reasons = obstacles if kl == "auto" else [kl]
-        advice = (
-            f"Use kl={' or '.join(map(repr, suiting))}."
-            if suiting
-            else "Take the prior 'fixed' or 'learned', or an estimator of hard samples, such as 'score_function'."
-        )
+        if suiting:
+            advice = f"Use kl={' or '.join(map(repr, suiting))}."
+        elif "analytic" in self.kls:
+            advice = "Take a prior with a closed-form KL, 'fixed' or 'learned'."
+        else:
+            advice = "Take another estimator."
         raise InputError(" ".join(dict.fromkeys([*(str(obstacles[each]) for each in reasons), advice])))
 
     def bound(self, prior, estimator: Estimator, *, kl: str = "auto", training: bool = True) -> str | None:
@@ -200,7 +209,7 @@ class Objective(abc.ABC):
             with Gaussian z; "iwae-S", "relaxed-iwae-S" and "continuous-iwae-S" for the bounds of `S` weighted samples;
             None where it is no bound of any.
         """
-        kl = self.choose_kl(kl, prior, estimator)
+        kl = self.choose_kl(kl, prior, estimator, training=training)
         self._check_estimator(estimator)
         if training:
             return self._training_bound(estimator, kl)
@@ -245,11 +254,6 @@ class Objective(abc.ABC):
                 "kl='relaxed' compares densities of relaxed samples: it takes an estimator that draws nothing else, "
                 "'gumbel_softmax', 'generalized_gumbel_softmax' without rao_blackwell or 'invertible_gaussian' without "
                 f"straight_through. Received: {name}."
-            )
-        if kl == "relaxed" and not has_relaxed_density(prior):
-            return (
-                "kl='relaxed' needs the density of the relaxed prior, which priors of independent variables have and "
-                f"mixtures of them, and {type(prior).__name__} has not."
             )
         if kl == "sampled" and estimator.takes is InvertibleGaussian:
             return f"{name} draws from a density, and kl='sampled' compares probabilities of hard samples."

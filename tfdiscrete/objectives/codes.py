@@ -4,11 +4,17 @@ import math
 
 import tensorflow as tf
 
+from tfdiscrete.distributions import is_family
 from tfdiscrete.errors import InputError
 
 
 def count_codes(q, max_codes: int) -> int:
-    """`K^N`, of a `Family`; raises `InputError` where it is more than `max_codes`."""
+    """`K^N`, of a `Family`; raises `InputError` for another law, or where it is more than `max_codes`."""
+    if not is_family(q):
+        raise InputError(
+            "the codes of categorical variables can be enumerated; of others, bound log p(x) by samples, as "
+            f"`discrete_bounds` and `prior_sampling_bound` do. Received: {q!r}."
+        )
     latents, categories = q.logits_shape[-2:]
     count = categories**latents
     if count > max_codes:

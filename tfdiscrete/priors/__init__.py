@@ -25,6 +25,16 @@ REGISTRY: dict[str, type[Prior]] = {
 """By name; not `Autoregressive`, which is trained on the codes of a finished model."""
 
 
+def _needed(cls: type[Prior]) -> list[str]:
+    """The settings without a default."""
+    settings = inspect.signature(cls).parameters.values()
+    return [each.name for each in settings if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
+
+
+BY_NAME_ALONE = tuple(name for name, cls in REGISTRY.items() if not _needed(cls))
+"""The names that need no settings."""
+
+
 def get(identifier: "str | Prior", **options) -> Prior:
     """Returns the prior of that name, with the given settings; a `Prior` is returned as it is.
 
@@ -36,9 +46,7 @@ def get(identifier: "str | Prior", **options) -> Prior:
     if identifier not in REGISTRY:
         raise unknown_name("prior", identifier, REGISTRY)
     cls = REGISTRY[identifier]
-    settings = inspect.signature(cls).parameters.values()
-    needed = [each.name for each in settings if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
-    missing = [name for name in needed if name not in options]
+    missing = [name for name in _needed(cls) if name not in options]
     if missing:
         raise InputError(
             f"the prior {identifier!r} needs {' and '.join(missing)}: give a model priors.{cls.__name__}"
@@ -48,6 +56,7 @@ def get(identifier: "str | Prior", **options) -> Prior:
 
 
 __all__ = [
+    "BY_NAME_ALONE",
     "REGISTRY",
     "Autoregressive",
     "Compartmentalised",

@@ -26,7 +26,7 @@ class DiscreteVAERecipe(LatentsRecipe):
     may_change = ("epochs", "prior_epochs")
 
     encoder: str = setting("mlp", "the networks; mlp has 300 hidden units each way, mlp2 512 and 256", NETWORKS)
-    prior: str = setting("fixed", "p(z); fixed is uniform, or the family's own", priors.REGISTRY)
+    prior: str = setting("fixed", "p(z); fixed is uniform, or the family's own", priors.BY_NAME_ALONE)
     objective: str = setting("elbo", "what is minimised", objectives.REGISTRY)
     objective_options: str = setting("", "of the objective, such as beta=0.5", parsed=True)
     kl: str = setting(
@@ -74,7 +74,8 @@ class DiscreteVAERecipe(LatentsRecipe):
         estimator = self._make_estimator()
         objective = objectives.get(self.objective, **self.parsed_objective_options())
         if self.prior_epochs:
-            objective.choose_kl("auto", priors.Autoregressive(), estimator)  # refuses what could not take it at last
+            # Refuses what could not take it at last.
+            objective.choose_kl("auto", priors.Autoregressive(), estimator, training=False)
         model = DiscreteVAE(
             encoder,
             decoder,
