@@ -87,8 +87,9 @@ class DiscreteVAE(LatentVariableModel):
         self.likelihood = likelihoods.get(likelihood)
         self.objective = objectives.get(objective)
         self.kl = kl
-        if not self.prior.takes_condition:
-            self.objective.choose_kl(kl, self.prior, self.estimator)
+        if not self.prior.takes_condition:  # given classes it may be another
+            trained = not isinstance(self.prior, priors.Autoregressive)  # that is learned once all else is
+            self.objective.bound(self.prior, self.estimator, kl=kl, training=trained)
         if getattr(encoder, "inputs", None):
             self.build(encoder.input_shape)
 
@@ -107,17 +108,10 @@ class DiscreteVAE(LatentVariableModel):
         self.prior.connect(self._encode, tuple(input_shape[1:]))
         if not self.prior.built:
             self.prior.build(self.family)
-        self._check_parts(parameters_shape)
-        self.data_shape = tuple(input_shape[1:])
-        self.built = True
-
-    def _check_parts(self, parameters_shape) -> None:
-        """Raises `InputError` for a family, an estimator, a prior and an objective that do not go together."""
         q = self.family.distribution(tf.zeros([1, *parameters_shape[1:]]))
         self.estimator.check_distribution(self.family.hard(q) if self._is_estimated_hard else q)
-        if not self.prior.takes_condition:  # given classes it may be another
-            trained = not isinstance(self.prior, priors.Autoregressive)  # that is learned once all else is
-            self.objective.bound(self.prior, self.estimator, kl=self.kl, training=trained)
+        self.data_shape = tuple(input_shape[1:])
+        self.built = True
 
     # Inference.
 
