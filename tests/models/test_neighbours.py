@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfdiscrete.models import DiscreteVAE, make_networks
-from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
+from tfdiscrete.models.neighbours import decode_neighbours, is_deterministic, starts_dense
 
 layers = keras.layers
 
@@ -100,6 +100,43 @@ class Doubled(layers.Dense):
 )
 def test_other_decoders_have_no_such_shortcut(make):
     assert not starts_dense(make())
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        *((chain, True) for chain in CHAINS.values()),
+        (shared, True),
+        (lambda: decoder_of(layers.Dense(6), layers.Flatten()), True),
+        (lambda: decoder_of(layers.Flatten(), layers.Dense(5), layers.Dropout(0.5), layers.Dense(6)), False),
+        (lambda: decoder_of(layers.Flatten(), layers.BatchNormalization(), layers.Dense(6)), False),
+        (lambda: decoder_of(layers.Flatten(), Doubled(6)), False),
+        (Subclassed, False),
+    ],
+    ids=[*CHAINS, "shared", "dense in rows", "dropout", "normalized", "another dense", "subclassed"],
+)
+def test_codes_are_decoded_once_for_all_examples_where_no_layer_mixes_them_or_draws(make, expected):
+    assert is_deterministic(make()) == expected
+
+
+@pytest.mark.parametrize(("likelihood", "extra"), [("bernoulli", ()), ("gaussian", (2,)), ("categorical", (256,))])
+def test_log_likelihood_of_the_model_has_those_of_shared_codes(likelihood, extra):
+    networks = make_networks("mlp", data_shape=(3, 2), parameter_shape=(3, 2, *extra), num_latents=3, num_categories=4)
+    vae = DiscreteVAE(*networks, likelihood=likelihood, seed=0)
+    rng = np.random.default_rng(1)
+    x, z = rng.integers(2, size=(5, 3, 2)).astype("float32"), one_hot(rng, 7, 1, 3)
+    log_likelihood = vae._log_likelihood_of(x, training=True)
+    each = np.broadcast_to(z, (7, 5, 3, 4))
+    weights = tf.constant(rng.normal(size=(7, 5)).astype("float32"))
+    found = []
+    for values in (lambda: log_likelihood.shared(tf.constant(z)), lambda: log_likelihood(tf.constant(each))):
+        with tf.GradientTape() as tape:
+            log_prob = values()
+            total = tf.reduce_sum(weights * log_prob)
+        found.append([log_prob, *tape.gradient(total, networks[1].trainable_variables)])
+    assert found[0][0].shape == (7, 5)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])

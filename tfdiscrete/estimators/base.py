@@ -269,6 +269,8 @@ class CheckedCost:
         Returns:
             `[S, *batch, N, K]`: entry `(n, k)` is the cost with variable `n` set to category `k`.
         """
+        if y.shape[-2] == 1 and hasattr(self._cost, "shared"):
+            return tf.stop_gradient(self._of_one_variable(y))
         quick = getattr(self._cost, "neighbours", None)
         if quick is not None:
             return tf.stop_gradient(
@@ -281,6 +283,40 @@ class CheckedCost:
             )
         own = self(y) if costs is None else costs
         return tf.stop_gradient(join_own(self(other_codes(y)), own, y))
+
+    def _of_one_variable(self, y: tf.Tensor) -> tf.Tensor:
+        """`neighbours` of a single variable: the costs of its `K` codes, whatever the samples are."""
+        categories = y.shape[-1]
+        costs = self.shared(tf.eye(categories, dtype=y.dtype)[:, tf.newaxis], y[0])
+        table = tf.transpose(costs, [*range(1, costs.shape.rank), 0])[..., tf.newaxis, :]
+        return tf.broadcast_to(table, tf.shape(y))
+
+    def shared(self, codes: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """The cost of codes that all examples share, as a call gives it.
+
+        A cost with an attribute `shared`, a callable of z with batch dimensions of 1, is asked for it: a decoder need
+        not decode a code anew for each example. Any other is evaluated at the codes of each.
+
+        Args:
+            codes: one-hot, `[C, N, K]`.
+            like: a tensor with the batch of the examples, `[*batch, N, K]`.
+
+        Returns:
+            `[C, *batch]`.
+        """
+        batch = like.shape.rank - 2
+        codes = tf.reshape(codes, [-1, *[1] * batch, *codes.shape[1:]])
+        each = tf.broadcast_to(codes, tf.concat([tf.shape(codes)[:1], tf.shape(like)], axis=0))
+        each = tf.ensure_shape(each, [codes.shape[0], *like.shape])
+        quick = getattr(self._cost, "shared", None)
+        if quick is None:
+            return self(each)
+        return self._checked(
+            quick(self.decode(codes)),
+            each,
+            1 + batch,
+            lambda expected: f"the cost's `shared` must give the costs of codes that all examples share, {expected}.",
+        )
 
     def _checked(self, result, like: tf.Tensor, rank: int, requirement: Callable[[tf.TensorShape], str]) -> tf.Tensor:
         """The result, if it has the first `rank` sizes of `like`, and no more."""

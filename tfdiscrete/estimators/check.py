@@ -61,6 +61,8 @@ def check(q, cost: Cost, estimator: str | Estimator | None = None, *, seed, cont
         _check_gradient(checked, points[kind], kind, estimator, q)
     if "hard" in points and hasattr(cost, "neighbours"):
         _check_neighbours(checked, points["hard"][:1], q)
+    if "hard" in points and hasattr(cost, "shared"):
+        _check_shared(checked, points["hard"][:1], q)
     # By a copy, so that looking at an estimator does not build it.
     type(estimator).from_config(estimator.get_config()).estimate(q, cost, seed=seed, context=context)
 
@@ -192,6 +194,20 @@ def _check_neighbours(checked: CheckedCost, y: tf.Tensor, q) -> None:
         raise InputError(
             "the cost's `neighbours` must give the costs themselves, entry (n, k) that of z with variable n set to "
             f"category k. Received: entries that differ from them by up to {change:.3g}."
+        )
+
+
+def _check_shared(checked: CheckedCost, y: tf.Tensor, q) -> None:
+    """That the cost's own `shared` are what it says of the same codes for each example, for a few of them."""
+    codes = tf.reshape(y, [-1, *y.shape[-2:]])[:_MOST_CODES]
+    listed = checked.shared(codes, y[0])
+    each = tf.reshape(codes, [-1, *[1] * (y.shape.rank - 3), *codes.shape[1:]])
+    costs = checked(tf.broadcast_to(each, [codes.shape[0], *y.shape[1:]]))
+    change = np.abs(costs - tf.cast(listed, costs.dtype)).max()
+    if change > _REORDERED[q.dtype] * np.abs(costs).max():
+        raise InputError(
+            "the cost's `shared` must give the costs themselves, entry (c, b) that of code c for example b. Received: "
+            f"entries that differ from them by up to {change:.3g}."
         )
 
 

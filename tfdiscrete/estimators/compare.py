@@ -245,20 +245,24 @@ class _CountedCost:
         self.rows = self.differentiated = self.elements = 0
         if hasattr(cost, "neighbours"):
             self.neighbours = self._neighbours
+        if hasattr(cost, "shared"):
+            self.shared = self._shared
 
     def __call__(self, z):
-        rows = z.shape[0]
-        self.rows += rows
-        self.elements += rows * int(np.prod(z.shape[2:]))
-        return self._cost(self._watched(z, rows))
+        return self._cost(self._counted(z))
 
     def _neighbours(self, z):
         costs = self._cost.neighbours(z)
         self.rows += int(tf.size(costs)) // z.shape[1]
         return costs
 
-    def _watched(self, z, rows):
-        counted = False
+    def _shared(self, z):
+        return self._cost.shared(self._counted(z))
+
+    def _counted(self, z):
+        rows, counted = z.shape[0], False
+        self.rows += rows
+        self.elements += rows * int(np.prod(z.shape[2:]))
 
         def gradient(upstream):
             nonlocal counted

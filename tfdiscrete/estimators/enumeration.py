@@ -20,7 +20,8 @@ class Enumeration(Estimator):
 
     Approximates: nothing; value and gradient are exact.
     With: the automatic gradient of sum_z q(z) f(z).
-    Requires: f at hard z; `K^N <= max_terms`.
+    Requires: f at hard z; `K^N <= max_terms`. A cost with an attribute `shared` is asked for the costs of the codes of
+    all examples at once (see `CheckedCost.shared`).
     Returns: as `sample`, all codes, `[K^N, *batch, *event]`.
 
     Bias: none. Variance: none. Evaluations of f: `K^N`.
@@ -42,10 +43,10 @@ class Enumeration(Estimator):
 
     def build(self, logits_shape=None, context_shape=None):
         if logits_shape is not None:
-            self._checked_terms(*logits_shape[-2:])
+            self._check_terms(*logits_shape[-2:])
         super().build(logits_shape, context_shape)
 
-    def _checked_terms(self, latents: int, categories: int) -> int:
+    def _check_terms(self, latents: int, categories: int) -> None:
         terms = categories**latents
         if terms > self.max_terms:
             raise InputError(
@@ -53,30 +54,27 @@ class Enumeration(Estimator):
                 f"{categories}^{latents} = 10^{latents * math.log10(categories):.1f} terms, more than "
                 f"max_terms={self.max_terms}. Use a sampling estimator such as 'score_function', or fewer latents."
             )
-        return terms
 
     def _estimate(self, q, cost, seed, reduce, context):
-        log_pi = tf.nn.log_softmax(widen(q.logits), axis=-1)
-        codes = self._all_codes(log_pi)
-        return self._expectation(cost, codes, tf.exp(log_mass(log_pi, codes)))
+        return self._expectation(cost, tf.nn.log_softmax(widen(q.logits), axis=-1))
 
     def _evaluate(self, q, cost, seed, reduce):
-        log_pi = tf.stop_gradient(tf.nn.log_softmax(widen(q.logits), axis=-1))
-        codes = self._all_codes(log_pi)
-        return self._expectation(cost, codes, tf.exp(log_mass(log_pi, codes)))
+        return self._expectation(cost, tf.stop_gradient(tf.nn.log_softmax(widen(q.logits), axis=-1)))
 
-    def _expectation(self, cost, codes, probabilities) -> Estimate:
-        costs = cost(codes)
+    def _expectation(self, cost, log_pi) -> Estimate:
+        codes = self._all_codes(log_pi)
+        costs = cost.shared(codes, log_pi)
+        each = tf.reshape(codes, [-1, *[1] * (log_pi.shape.rank - 2), *codes.shape[1:]])
+        probabilities = tf.exp(log_mass(log_pi, each))
         value = tf.reduce_sum(tf.cast(probabilities, costs.dtype) * costs, axis=0)
-        return Estimate(value, cost.decode(codes), tf.zeros([], value.dtype))
+        sample = tf.broadcast_to(each, tf.concat([tf.shape(each)[:1], tf.shape(log_pi)], axis=0))
+        return Estimate(value, cost.decode(sample), tf.zeros([], value.dtype))
 
     def _all_codes(self, log_pi) -> tf.Tensor:
-        """All one-hot codes, `[K^N, *batch, N, K]`."""
+        """All one-hot codes, `[K^N, N, K]`."""
         latents, categories = log_pi.shape[-2:]
-        terms = self._checked_terms(latents, categories)
-        codes = tf.one_hot(all_codes(latents, categories), categories, dtype=log_pi.dtype)
-        codes = tf.reshape(codes, [terms, *[1] * (log_pi.shape.rank - 2), latents, categories])
-        return tf.broadcast_to(codes, tf.concat([[terms], tf.shape(log_pi)], axis=0))
+        self._check_terms(latents, categories)
+        return tf.one_hot(all_codes(latents, categories), categories, dtype=log_pi.dtype)
 
     def get_config(self):
         config = super().get_config()

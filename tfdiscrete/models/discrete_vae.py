@@ -18,7 +18,7 @@ from tfdiscrete.errors import InputError
 from tfdiscrete.estimators.neighbours import join_own
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, output_shape
 from tfdiscrete.models.code_prior import CodePrior
-from tfdiscrete.models.neighbours import decode_neighbours, starts_dense
+from tfdiscrete.models.neighbours import decode_neighbours, is_deterministic, starts_dense
 from tfdiscrete.objectives import Bounds, NegativeElbo, discrete_bounds, likelihoods, relaxed_elbo
 
 
@@ -144,7 +144,7 @@ class DiscreteVAE(LatentVariableModel):
         return tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))
 
     def _log_likelihood_of(self, x, training):
-        """`log_likelihood` as a function of z, with `neighbours` where the decoder allows the shortcut."""
+        """`log_likelihood` as a function of z, with the shortcuts that the decoder allows: `neighbours`, `shared`."""
 
         def log_likelihood(z):
             return self.log_likelihood(x, z, training=training)
@@ -155,9 +155,15 @@ class DiscreteVAE(LatentVariableModel):
             others = tf.reshape(log_prob[:-1], tf.concat([[-1], tf.shape(log_prob)[2:]], axis=0))
             return join_own(others, log_prob[-1], z)
 
+        def shared(z):
+            parameters = self.decoder(self.family.decode(z)[:, 0], training=training)
+            return self.likelihood.log_prob_of_all(tf.cast(x, parameters.dtype), parameters, len(x.shape) - 1)
+
         # The shortcut takes one-hot codes.
         if len(self.code_shape) == 2 and starts_dense(self.decoder):
             log_likelihood.neighbours = neighbours  # type: ignore[attr-defined]
+        if is_deterministic(self.decoder):
+            log_likelihood.shared = shared  # type: ignore[attr-defined]
         return log_likelihood
 
     def call(self, inputs, training=False):

@@ -57,6 +57,12 @@ def decode_neighbours(decoder: keras.Model, z: tf.Tensor) -> tf.Tensor:
     return tf.stop_gradient(tf.ensure_shape(output, [count, *z.shape[:2], *decoder.output_shape[1:]]))
 
 
+def is_deterministic(decoder: keras.Model) -> bool:
+    """Whether a decoder is a functional model of deterministic Keras layers alone, which treat each code by itself."""
+    layers = [layer for layer in decoder.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return bool(getattr(decoder, "inputs", None)) and all(type(layer) in _DETERMINISTIC for layer in layers)
+
+
 def starts_dense(decoder: keras.Model) -> bool:
     """Whether a decoder is a chain of deterministic Keras layers of which the first, but for a flattening, is dense."""
     return bool(_layers_from_the_first_dense(decoder))
@@ -74,7 +80,7 @@ def _layers_from_the_first_dense(decoder: keras.Model) -> list[keras.layers.Laye
         tensor = layer.output
     if tensor is not decoder.outputs[0]:
         return []
-    if any(type(layer) not in _DETERMINISTIC for layer in layers):
+    if not is_deterministic(decoder):
         return []
     if layers and isinstance(layers[0], keras.layers.Flatten) and layers[0].data_format == "channels_last":
         layers = layers[1:]

@@ -110,13 +110,15 @@ def elbo_terms(setting: Setting, *, weight=None, **options) -> NegativeElbo:
 
 
 def negated(log_likelihood: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The cost -log p(x|z), with the shortcut to a code's neighbours if the likelihood has one."""
+    """The cost -log p(x|z), with the shortcuts that the likelihood has."""
 
-    def cost(z):
-        return -log_likelihood(z)
+    def negative(function):
+        return lambda z: -function(z)
 
-    if hasattr(log_likelihood, "neighbours"):
-        cost.neighbours = lambda z: -log_likelihood.neighbours(z)  # type: ignore[attr-defined]
+    cost = negative(log_likelihood)
+    for name in ("neighbours", "shared"):
+        if hasattr(log_likelihood, name):
+            setattr(cost, name, negative(getattr(log_likelihood, name)))
     return cost
 
 
@@ -144,7 +146,8 @@ class Objective(abc.ABC):
             q: the posterior, a `Family` or what else the estimator takes, with batch `[B]`.
             prior: a `priors.Prior`.
             log_likelihood: z `[S, B, *event]` to log p(x|z), `[S, B]`. It may have an attribute `neighbours`, z to
-                `[S, B, N, K]`, which an estimator uses that scores all codes that differ from z in one variable.
+                `[S, B, N, K]`, which an estimator uses that scores all codes that differ from z in one variable, and
+                `shared`, z `[C, 1, *event]` to `[C, B]`, for one that evaluates the same codes for all examples.
             estimator: how the gradient passes through z.
             seed: int32 `[2]`.
             kl: "analytic", in closed form outside of the estimator; "sampled", inside its cost, of the laws of hard

@@ -27,6 +27,10 @@ class Likelihood(abc.ABC):
         """`log_prob` summed over the last `data_rank` axes, the data's; for values of which no gradient is taken."""
         return tf.reduce_sum(self.log_prob(x, parameters), axis=list(range(-data_rank, 0)))
 
+    def log_prob_of_all(self, x: tf.Tensor, parameters: tf.Tensor, data_rank: int) -> tf.Tensor:
+        """Each example under each code's parameters, `[B, *data]` and `[C, *data, *extra]` to `[C, B]`."""
+        return tf.reduce_sum(self.log_prob(x, parameters[:, tf.newaxis]), axis=list(range(2, 2 + data_rank)))
+
     @abc.abstractmethod
     def mean(self, parameters: tf.Tensor) -> tf.Tensor:
         """E[x|z], `[..., *data]`."""
@@ -70,6 +74,14 @@ class Bernoulli(Likelihood):
         parameters = widen(parameters)
         linear = tf.reduce_sum(tf.cast(x, parameters.dtype) * parameters, axis=list(range(-data_rank, 0)))
         return linear - sum_softplus(parameters, data_rank)
+
+    def log_prob_of_all(self, x, parameters, data_rank):
+        if type(self).log_prob is not Bernoulli.log_prob:
+            return super().log_prob_of_all(x, parameters, data_rank)
+        size = math.prod(parameters.shape[1:])
+        logits, x = tf.reshape(widen(parameters), [-1, size]), tf.reshape(x, [-1, size])
+        linear = tf.matmul(logits, tf.cast(x, logits.dtype), transpose_b=True)
+        return linear - tf.reduce_sum(tf.math.softplus(logits), axis=-1, keepdims=True)
 
     def mean(self, parameters):
         return tf.sigmoid(parameters)
@@ -151,7 +163,9 @@ class Categorical(Likelihood):
 
     def log_prob(self, x, parameters):
         level = tf.cast(tf.round(x * (self.num_levels - 1)), tf.int32)
-        level = tf.broadcast_to(level, tf.shape(parameters)[:-1])
+        shape = tf.broadcast_dynamic_shape(tf.shape(level), tf.shape(parameters)[:-1])
+        level = tf.broadcast_to(level, shape)
+        parameters = tf.broadcast_to(parameters, tf.concat([shape, tf.shape(parameters)[-1:]], axis=0))
         return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=level, logits=parameters)
 
     def mean(self, parameters):
