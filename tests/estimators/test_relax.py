@@ -5,6 +5,7 @@ import tensorflow as tf
 from tests.estimators.control_variates import Training, draw, one_bit, quadratic_with_offset, softmax, variance
 from tests.estimators.problems import quadratic, random_problem
 from tfdiscrete import InputError
+from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.estimators import REBAR, RELAX, ScoreFunction
 from tfdiscrete.estimators.relax import network
 
@@ -59,6 +60,15 @@ def test_needs_and_weights_follow_what_the_control_variate_is_made_of(relaxed_co
 def test_other_than_positive_numbers_of_units_are_refused(hidden):
     with pytest.raises(InputError, match="hidden must be an integer of at least 1"):
         RELAX(hidden=hidden)
+
+
+def test_other_variables_than_those_it_was_built_for_are_refused():
+    relax = RELAX()
+    relax.build((None, 3, 4))
+    with pytest.raises(InputError, match=r"network of N K = 12 inputs: .* Received: logits of shape \(5, 3, 7\)"):
+        relax.estimate(
+            ProductCategorical(tf.zeros([5, 3, 7])), lambda z: tf.reduce_sum(z**2, axis=[-2, -1]), seed=[0, 1]
+        )
 
 
 @pytest.mark.parametrize("relaxed_cost", [None, 1, "no"])

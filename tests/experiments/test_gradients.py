@@ -13,7 +13,7 @@ from PIL import Image
 from tfdiscrete import InputError, cli, estimators
 from tfdiscrete.estimators import problems
 from tfdiscrete.estimators.compare import named
-from tfdiscrete.experiments import gradient_curves, gradient_tables, gradients
+from tfdiscrete.experiments import gradient_curves, gradient_figures, gradient_tables, gradients
 
 RESULTS = Path(__file__).parents[2] / "results" / "gradients"
 CHOSEN = ["score_function", "generalized_gumbel_softmax", "enumeration"]
@@ -51,6 +51,22 @@ def test_the_command_writes_tables_and_pictures_and_says_so(small):
     for name in pictures:
         with Image.open(out / name) as picture:
             assert min(picture.size) > 300
+
+
+def test_an_exact_estimator_does_not_stretch_the_curves_of_the_others():
+    steps = 10
+    curves = [
+        gradient_curves.Curves(
+            "poisson", name, 1, np.full([steps, 16], 2.0), 1.0, np.full(steps, v), np.full([steps, 1], v)
+        )
+        for name, v in (("score_function", 1.0), ("enumeration", 1e-27))
+    ]
+    contestants = {one.estimator: estimators.get(one.estimator) for one in curves}
+    figure = gradient_figures.curves_figure(problems.poisson(), curves, contestants, 0.02)
+    loss, variance, bias = (column[0] for column in np.reshape(figure.axes, [3, -1]))
+    assert 0.01 < loss.get_ylim()[0] < 1.0
+    for axes in (variance, bias):
+        assert 1e-7 < axes.get_ylim()[0] < 1e-5
 
 
 def test_every_measurement_is_a_row(small):

@@ -95,6 +95,15 @@ def test_seed_is_an_int32_pair_for_every_kind_of_integer(data):
     np.testing.assert_array_equal(step_seed(7, data), step_seed(7, 3))
 
 
+@pytest.mark.parametrize("seed", [None, 3, [3], [1, 2, 3], [0.5, 1.0], "01", [None, 1]], ids=str)
+@pytest.mark.parametrize(
+    "draw", [lambda seed: uniform([2], seed), lambda seed: fold_in(seed, 3), lambda seed: split_seed(seed, 2)]
+)
+def test_what_is_no_seed_is_refused(draw, seed):
+    with pytest.raises(InputError, match=r"a seed must be two integers, int32 \[2\], such as \[0, 1\].* Received: "):
+        draw(seed)
+
+
 def test_seeds_are_the_same_in_every_execution():
     def seeds():
         return tf.stack([fold_in([1, 2], 3), *split_seed([1, 2], 3), step_seed(9, tf.constant(4, tf.int64))])

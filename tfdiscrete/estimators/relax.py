@@ -12,7 +12,7 @@ Optimizing control variates for black-box gradient estimation", arXiv 1711.00123
 import keras
 import tensorflow as tf
 
-from tfdiscrete.errors import check_bool, check_count
+from tfdiscrete.errors import InputError, check_bool, check_count
 from tfdiscrete.estimators.rebar import REBAR
 
 
@@ -37,8 +37,8 @@ class RELAX(REBAR):
         relaxed_cost: False leaves eta f(y) out, for an f that is not defined or not differentiable on the simplex.
 
     Raises:
-        InputError: for a temperature or a number of units that is not positive, and for a cost without a gradient on
-            the simplex, unless `relaxed_cost=False`.
+        InputError: for a temperature or a number of units that is not positive, for variables other than those that it
+            was built for, and for a cost without a gradient on the simplex, unless `relaxed_cost=False`.
     """
 
     def __init__(
@@ -59,6 +59,15 @@ class RELAX(REBAR):
         self.hidden_bias = self._add_control("hidden_bias", (self.hidden,), "zeros")
         self.output_kernel = self._add_control("output_kernel", (self.hidden, 1), "zeros")
         self.output_bias = self._add_control("output_bias", (1,), "zeros")
+
+    def _check_distribution(self, q):
+        super()._check_distribution(q)
+        inputs = self.hidden_kernel.shape[0] if self.built else None
+        if inputs is not None and inputs != q.logits_shape[-2] * q.logits_shape[-1]:
+            raise InputError(
+                f"RELAX was built with a network of N K = {inputs} inputs: make another one for other variables. "
+                f"Received: logits of shape {q.logits_shape}."
+            )
 
     def _controls(self):
         names = ("hidden_kernel", "hidden_bias", "output_kernel", "output_bias")

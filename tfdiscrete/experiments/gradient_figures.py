@@ -13,6 +13,9 @@ from tfdiscrete.estimators.compare import (
 from tfdiscrete.estimators.problems import Problem
 from tfdiscrete.experiments.gradient_curves import DRAWS, GENERALIZED, PATHS, Curves
 
+_LOWEST = 1e-6
+"""Of the largest, what curves still show."""
+
 
 def measurements_figure(problem: Problem, rows: Sequence[Measurement]) -> Figure:
     """A row for each estimator: relative bias, relative variance, evaluations of the cost."""
@@ -66,6 +69,10 @@ def curves_figure(problem: Problem, curves: Sequence[Curves], contestants: dict,
         column[-1].set_xlabel("step")
         handles = column[0].get_legend_handles_labels()
         column[-1].legend(*handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
+    for axes in panels[:, 0]:
+        lowest, highest = axes.get_ylim()
+        # An exact estimator's variance is that of rounding, far below all others.
+        axes.set_ylim(bottom=max(lowest, _LOWEST * highest))
     for axes, label in zip(
         panels[:, 0],
         ("loss above its minimum", "variance of the gradient", "bias, or its noise if larger"),
@@ -73,7 +80,8 @@ def curves_figure(problem: Problem, curves: Sequence[Curves], contestants: dict,
     ):
         axes.set_ylabel(label)
     figure.suptitle(
-        f"{problem.description}; Adam, learning rate {learning_rate:g}; cumulative averages of {PATHS} paths",
+        f"{problem.description}; Adam, learning rate {learning_rate:g}; cumulative averages of {PATHS} paths; what is "
+        f"below {_LOWEST:g} of the largest is left out",
         fontsize=10,
     )
     return figure

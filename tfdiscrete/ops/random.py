@@ -43,7 +43,8 @@ def uniform(shape, seed, *, dtype=tf.float32) -> tf.Tensor:
         A tensor of `shape` in `[2^-24, 1 - 2^-24]` (float64: `2^-53`).
 
     Raises:
-        InputError: for another dtype; half types cannot hold numbers that close to 1.
+        InputError: for a seed that is not two integers, or another dtype; half types cannot hold numbers that close
+            to 1.
     """
     dtype = tf.as_dtype(dtype)
     if dtype not in _GRIDS:
@@ -57,7 +58,7 @@ def uniform(shape, seed, *, dtype=tf.float32) -> tf.Tensor:
 def _bits(shape, seed, dtype) -> tf.Tensor:
     """Integers with all bits random, those of `tf.random.stateless_uniform(alg="philox")`, in fewer operations."""
     draw = tf.raw_ops.StatelessRandomUniformFullIntV2
-    mixed = draw(shape=[2], key=_KEY, counter=tf.cast(seed, tf.uint64), alg=_PHILOX, dtype=tf.uint64)
+    mixed = draw(shape=[2], key=_KEY, counter=tf.cast(_checked(seed), tf.uint64), alg=_PHILOX, dtype=tf.uint64)
     key, counter = mixed[:1], mixed & _SECOND
     static = tf.get_static_value(shape) if dtype == tf.uint32 else None
     if static is None or np.prod(static) % 2:
@@ -65,6 +66,20 @@ def _bits(shape, seed, dtype) -> tf.Tensor:
     # The same bits as pairs, of which XLA makes faster code.
     pairs = draw(shape=[int(np.prod(static)) // 2], key=key, counter=counter, alg=_PHILOX, dtype=tf.uint64)
     return tf.reshape(tf.bitcast(pairs, tf.uint32), static)
+
+
+def _checked(seed) -> tf.Tensor:
+    """The seed as a tensor; raises `InputError` for what is none."""
+    try:
+        tensor = None if seed is None else tf.convert_to_tensor(seed)
+    except (TypeError, ValueError):
+        tensor = None
+    if tensor is None or not tensor.dtype.is_integer or not tensor.shape.is_compatible_with([2]):
+        received = repr(seed) if tensor is None else f"{tensor.dtype.name} of shape {tensor.shape}"
+        raise InputError(
+            f"a seed must be two integers, int32 [2], such as [0, 1] or ops.seed_of(0). Received: {received}."
+        )
+    return tensor
 
 
 def normal(shape, seed, *, dtype=tf.float32) -> tf.Tensor:
