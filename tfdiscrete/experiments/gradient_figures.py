@@ -69,10 +69,11 @@ def curves_figure(problem: Problem, curves: Sequence[Curves], contestants: dict,
         column[-1].set_xlabel("step")
         handles = column[0].get_legend_handles_labels()
         column[-1].legend(*handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
-    for axes in panels[:, 0]:
-        lowest, highest = axes.get_ylim()
+    for row in panels:
+        highest = max(axes.dataLim.ymax for axes in row)
         # An exact estimator's variance is that of rounding, far below all others.
-        axes.set_ylim(bottom=max(lowest, _LOWEST * highest))
+        if row[0].get_ylim()[0] < _LOWEST * highest:
+            row[0].set_ylim(_LOWEST * highest, 2.0 * highest)
     for axes, label in zip(
         panels[:, 0],
         ("loss above its minimum", "variance of the gradient", "bias, or its noise if larger"),
