@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfdiscrete import InputError
-from tfdiscrete.distributions import ProductCategorical
+from tfdiscrete.distributions import ProductCategorical, ProductMixed, ProductNormal
 from tfdiscrete.estimators import DirectArgMax, Enumeration, LocalExpectation, Problem, check
 from tfdiscrete.estimators.base import CheckedCost
 from tfdiscrete.estimators.compare import prepare
@@ -68,6 +68,22 @@ def test_the_neighbours_of_one_variable_are_its_codes(make, batch):
     plain.weights, plain.x = cost.weights, cost.x
     for one, other in zip(quick, gradients(make(), plain, 1, 5), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_codes_beside_which_gaussian_variables_are_drawn_are_not_shared():
+    asked = []
+
+    def cost(z):
+        return tf.reduce_sum(z**2, axis=-1)
+
+    cost.shared = asked.append
+    q = ProductMixed(
+        ProductCategorical(tf.zeros([4, 1, 3], tf.float64)),
+        ProductNormal(tf.zeros([4, 2], tf.float64), tf.ones([4, 2], tf.float64)),
+    )
+    for estimator in (Enumeration(), LocalExpectation()):
+        assert estimator.estimate(q, cost, seed=SEED).value.shape == (4,)
+    assert not asked
 
 
 def test_no_gradient_passes_through_the_neighbours_of_one_variable():

@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.distributions import Family, ProductMixed, is_family
+from tfdiscrete.distributions.product_mixed import GivenContinuous
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.estimators.neighbours import join_own, other_codes
 from tfdiscrete.ops.counter import add_counter
@@ -186,7 +187,9 @@ class Estimator(keras.layers.Layer, abc.ABC):
         return tuple(q.logits_shape)
 
     def _checked(self, q, cost: Cost) -> "CheckedCost":
-        return CheckedCost(cost, lambda y: q.decode(tf.cast(y, q.dtype)), type(self).__name__)
+        # What is drawn beside the codes differs between examples.
+        shares = not isinstance(q, GivenContinuous)
+        return CheckedCost(cost, lambda y: q.decode(tf.cast(y, q.dtype)), type(self).__name__, shares=shares)
 
     def annealed_value(self) -> tf.Tensor:
         """What is annealed, at the present step: `[]`, float32."""
@@ -207,8 +210,17 @@ class CheckedCost:
     a graph is made are compared as it runs, but for what XLA compiles. Half types become float32.
     """
 
-    def __init__(self, cost: Cost, decode: Callable[[tf.Tensor], tf.Tensor], name: str, event_rank: int = 2):
+    def __init__(
+        self,
+        cost: Cost,
+        decode: Callable[[tf.Tensor], tf.Tensor],
+        name: str,
+        event_rank: int = 2,
+        *,
+        shares: bool = True,
+    ):
         self._cost, self._name, self._event_rank = cost, name, event_rank
+        self._shared = getattr(cost, "shared", None) if shares else None
         self.decode = decode
         self.auxiliary: tf.Tensor | None = None
         """That of the `Estimate` which the first evaluation gave, if it gave one."""
@@ -269,7 +281,7 @@ class CheckedCost:
         Returns:
             `[S, *batch, N, K]`: entry `(n, k)` is the cost with variable `n` set to category `k`.
         """
-        if y.shape[-2] == 1 and hasattr(self._cost, "shared"):
+        if y.shape[-2] == 1 and self._shared is not None:
             return tf.stop_gradient(self._of_one_variable(y))
         quick = getattr(self._cost, "neighbours", None)
         if quick is not None:
@@ -308,11 +320,10 @@ class CheckedCost:
         codes = tf.reshape(codes, [-1, *[1] * batch, *codes.shape[1:]])
         each = tf.broadcast_to(codes, tf.concat([tf.shape(codes)[:1], tf.shape(like)], axis=0))
         each = tf.ensure_shape(each, [codes.shape[0], *like.shape])
-        quick = getattr(self._cost, "shared", None)
-        if quick is None:
+        if self._shared is None:
             return self(each)
         return self._checked(
-            quick(self.decode(codes)),
+            self._shared(self.decode(codes)),
             each,
             1 + batch,
             lambda expected: f"the cost's `shared` must give the costs of codes that all examples share, {expected}.",
