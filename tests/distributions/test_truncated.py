@@ -536,3 +536,25 @@ def test_a_negative_rate_is_seen():
 def test_continuous_laws_are_refused_and_quantizing_named(law):
     with pytest.raises(InputError, match=r"must be one of counts.*tfd\.QuantizedDistribution"):
         Truncated(law(), 0, 4)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda probs: tfd.Binomial(5.0, probs=probs),
+        lambda probs: tfd.NegativeBinomial(3.0, probs=probs),
+        lambda probs: tfd.Geometric(probs=probs),
+    ],
+    ids=["binomial", "negative binomial", "geometric"],
+)
+@pytest.mark.parametrize("certain", [0.0, 1.0])
+def test_a_probability_that_a_sigmoid_rounded_has_a_finite_gradient(law, certain):
+    probs = tf.constant([certain, 0.3])
+    with tf.GradientTape() as tape:
+        tape.watch(probs)
+        q = Truncated(law(probs), low=0, high=5)
+        mean = tf.reduce_sum(tf.exp(q.logits) * q.outcomes, axis=-1)
+    gradient = tape.gradient(mean, probs).numpy()
+    assert np.isfinite(gradient).all()
+    assert gradient[0] == 0.0
+    assert gradient[1] != 0.0

@@ -233,3 +233,9 @@ def test_a_cost_normalized_over_the_batch_is_found():
 
     with pytest.raises(InputError, match="each example's cost must depend on that example's z alone"):
         check(Q, cost, seed=SEED)
+
+
+def test_a_seed_need_not_be_given():
+    check(Q, sound, "score_function")
+    with pytest.raises(InputError, match="the cost must give the same value for the same z"):
+        check(Q, lambda z: sound(z) + tf.random.uniform([]))

@@ -271,3 +271,17 @@ def test_progress_is_told_of_each_estimator():
 def test_bad_input_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         compare(**{"problem": "bit", "estimators": "score_function", **changes})
+
+
+@pytest.mark.parametrize(
+    ("cost", "reason"),
+    [
+        (lambda z: tf.reduce_mean(z * SCORES), "one value per sample and example"),
+        (lambda z: tf.reduce_sum(z * SCORES, axis=[-2, -1]) * np.nan, "NaN or infinity"),
+        (lambda z: tf.reduce_sum(z * tf.constant(SCORES, tf.float32), axis=[-2, -1]), "float tensor|float32"),
+    ],
+    ids=["shape", "nan", "float32"],
+)
+def test_a_cost_that_cannot_be_measured_is_refused_for_what_is_wrong_with_it(cost, reason):
+    with pytest.raises(InputError, match=f"in float64, as its constants must be. Received: .*({reason})"):
+        measure(scores_problem(cost=cost), "score_function")

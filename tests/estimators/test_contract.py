@@ -412,6 +412,14 @@ class TestRefusals:
             estimate_at_zero(estimators.get(name), cost=lambda z: tf.reduce_sum(z, axis=axis), training=training)
         assert "Received: (" in str(raised.value)
 
+    @pytest.mark.parametrize("name", ANY_REDUCE)
+    @pytest.mark.parametrize(
+        "wrong", [tf.reduce_mean, lambda costs: costs, lambda costs: None, None], ids=["all axes", "none", "None", "no"]
+    )
+    def test_a_reduce_of_other_axes_is_refused(self, name, wrong):
+        with pytest.raises(InputError, match="`reduce` must be a function over the first axis alone.* Received: "):
+            estimate_at_zero(estimators.get(name), reduce=wrong)
+
     @pytest.mark.parametrize("training", [True, False])
     @pytest.mark.parametrize("name", classes(lambda cls: not cls.any_reduce))
     def test_an_unsupported_reduce_is_refused(self, name, training):

@@ -200,3 +200,29 @@ def test_a_constant_added_to_the_cost_changes_no_gradient_even_in_float32(sign):
 
     assert np.abs(gradient(0.0)).max() > 0
     np.testing.assert_array_equal(gradient(0.0), gradient(2.0**23))
+
+
+@pytest.mark.parametrize("of_neighbours", [False, True])
+def test_a_cost_that_is_nan_has_a_gradient_of_nan_where_no_value_can_be_looked_at(of_neighbours):
+    bad = tf.constant([0.0, 0.0, np.nan])
+
+    def nan_cost(z):
+        # z_0 = e_2 alone, which the sample of the first example is not
+        total = tf.reduce_sum(z, axis=[-2, -1])
+        return (
+            total + tf.reduce_sum(tf.math.multiply_no_nan(bad, z[..., 0, :]), axis=-1)
+            if of_neighbours
+            else total * np.nan
+        )
+
+    estimator = DirectArgMax()
+
+    @tf.function
+    def gradient(logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = estimator.estimate(ProductCategorical(logits), nan_cost, seed=[0, 1]).value
+        return tape.gradient(value, logits)
+
+    logits = tf.constant([[[9.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    assert np.isnan(gradient(logits)).all()

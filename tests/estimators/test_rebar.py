@@ -285,3 +285,24 @@ class TestModel:
         assert len(loaded.estimator.trainable_variables) == len(vae.estimator.trainable_variables)
         for variable, other in zip(loaded.variables, vae.variables, strict=True):
             np.testing.assert_array_equal(variable, other)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-7, 1e7])
+@pytest.mark.parametrize("make", [REBAR, RELAX])
+def test_temperatures_that_float32_does_not_hold_are_refused(make, temperature):
+    with pytest.raises(InputError, match="temperature must be from 1e-06 to 1e"):
+        make(temperature=temperature)
+
+
+@pytest.mark.parametrize("learned", [-200.0, 200.0])
+def test_a_learned_temperature_stays_within_the_same_limits(learned):
+    rebar, logits = REBAR(), tf.constant([[[0.3, -0.2, 0.1]]])
+    rebar.build((None, 1, 3))
+    rebar.log_temperature.assign(learned)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        estimate = rebar.estimate(
+            ProductCategorical(logits), lambda z: tf.reduce_sum(z**2 * [1.0, 2.0, 4.0], axis=[-2, -1]), seed=[0, 1]
+        )
+    assert np.isfinite(tape.gradient(estimate.value, logits)).all()
+    assert np.isfinite(estimate.auxiliary)

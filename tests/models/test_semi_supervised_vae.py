@@ -23,7 +23,7 @@ from tfdiscrete.estimators import DirectArgMax
 from tfdiscrete.models import SemiSupervisedVAE, make_label_networks
 from tfdiscrete.objectives import CrossEntropy, TaskLoss
 from tfdiscrete.ops import normal, split_seed
-from tfdiscrete.priors import Fixed, Learned, Prior
+from tfdiscrete.priors import Conditional, Fixed, Learned, Prior, VampPrior
 from tfdiscrete.serving import export_saved_model
 
 X, Y, PARTIAL = examples()
@@ -411,3 +411,9 @@ class TestRefusals:
     def test_an_unknown_name_is_refused_and_the_nearest_named(self, option, received, nearest):
         with pytest.raises(InputError, match=f"unknown {option} '{received}'. Did you mean '{nearest}'"):
             make_model(**{option: received})
+
+
+@pytest.mark.parametrize("prior", [VampPrior(3), Conditional(3)], ids=["vamp", "conditional"])
+def test_a_prior_that_depends_on_data_or_a_class_is_no_law_of_the_label(prior):
+    with pytest.raises(InputError, match=r"p\(y\) is a law of the label alone, such as 'fixed' or 'learned'"):
+        make_model(prior=prior)

@@ -14,6 +14,7 @@ RNG = np.random.default_rng(0)
 NAMES = sorted(likelihoods.REGISTRY)
 ALL = [
     Bernoulli(),
+    Bernoulli(grey=True),
     Gaussian(),
     Gaussian(0.5),
     Categorical(),
@@ -34,6 +35,22 @@ class TestBernoulli:
     def test_log_prob_of_certain_outcomes_is_finite_and_exact(self):
         logits = tf.constant([-1000.0, -1000.0, 1000.0, 1000.0])
         np.testing.assert_allclose(Bernoulli().log_prob(np.float32([0, 1, 0, 1]), logits), [0, -1000, -1000, 0])
+
+    def test_of_grey_data_it_is_the_mean_over_binarizations(self):
+        likelihood, x, logits = Bernoulli(grey=True), RNG.random((4, 6)), RNG.normal(size=(4, 6), scale=3.0)
+        likelihood.check(x)
+        of_bit = [scipy.stats.bernoulli.logpmf(bit, scipy.special.expit(logits)) for bit in (0, 1)]
+        np.testing.assert_allclose(likelihood.log_prob(x, logits), (1 - x) * of_bit[0] + x * of_bit[1], rtol=1e-9)
+
+    def test_grey_data_are_refused_unless_they_are_asked_for(self):
+        x = np.float32([0.0, 0.5, 1.0])
+        with pytest.raises(InputError, match=r"threshold them, .* or Bernoulli\(grey=True\)"):
+            Bernoulli().check(x)
+        Bernoulli(grey=True).check(x)
+        with pytest.raises(InputError, match="grey data from 0 to 1. Received: data from 0 to 255; divide"):
+            Bernoulli(grey=True).check(255.0 * x)
+        with pytest.raises(InputError, match="grey must be True or False"):
+            Bernoulli(grey=1)
 
     def test_mean_is_the_probability_of_one(self):
         logits = RNG.normal(size=(4, 6))

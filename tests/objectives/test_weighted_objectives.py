@@ -187,3 +187,16 @@ def test_what_is_not_linear_in_the_rate_needs_it_in_closed_form(model, logits, c
 def test_numbers_that_make_no_sense_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_free_bits_of_hard_samples_of_invertible_gaussians_are_those_of_their_probabilities():
+    family = families.InvertibleGaussian(3)
+    family.build((None, 2, 4))
+    prior = priors.Learned()
+    prior.build(family)
+    parameters = np.random.default_rng(0).normal(size=(5, 2, 4)).astype("float32")
+    q = family.hard(family.distribution(parameters))
+    rates = rate_per_latent(q, prior)
+    pi, p = (np.exp(np.asarray(law.log_probabilities)) for law in (q, prior.law_for(q)))
+    np.testing.assert_allclose(rates, (pi * np.log(pi / p)).sum(-1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tf.reduce_sum(rates, axis=-1), prior.kl_divergence(q), rtol=1e-5)

@@ -74,7 +74,7 @@ def test_each_sample_is_of_its_own_class():
 def test_a_class_out_of_range_is_refused_and_nan_in_a_graph(wrong):
     family = make_family("categorical")
     prior, z = arbitrary("conditional", family), all_codes(family)[:2]
-    with pytest.raises(InputError, match=rf"classes must be from 0 to 3\. Received: {wrong}"):
+    with pytest.raises(InputError, match=rf"classes must be from 0 to 3\..* Received: {wrong}"):
         prior.log_prob(z, condition=[0, wrong])
     for jit_compile in (False, True):
         traced = tf.function(lambda y: prior.log_prob(z, condition=y), jit_compile=jit_compile)
@@ -180,3 +180,13 @@ class TestInAModel:
         assert loaded.prior.probabilities == [0.2, 0.3, 0.5]
         assert loaded.evaluate(x, y, verbose=0) == vae.evaluate(x, y, verbose=0)
         np.testing.assert_allclose(scipy.special.logsumexp(loaded.prior.log_weights()), 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [12, -1, [3, 12], [[1], [-1]]])
+def test_classes_out_of_range_are_refused_whatever_their_shape(wrong):
+    prior = arbitrary("conditional", make_family("categorical"))
+    with pytest.raises(InputError, match=r"classes must be from 0 to 3\..* Received: (12|-1)\."):
+        prior.given(wrong)
+    if np.min(wrong) < 0:
+        with pytest.raises(InputError, match="leave all out, or use a SemiSupervisedVAE"):
+            prior.given(wrong)

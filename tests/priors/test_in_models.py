@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests.priors.arbitrary import randomize
 from tests.priors.models import LATENTS, bits, exact, fit, make_vae
 from tests.replicas import two_replicas
-from tfdiscrete import families, priors
+from tfdiscrete import InputError, families, priors
 from tfdiscrete.distributions import ProductCategorical, ProductMixed, ProductNormal
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.objectives.relaxed_rate import relaxed_log_prob, relaxed_point
@@ -245,3 +245,57 @@ def test_networks_without_static_shapes_are_built_by_the_first_data():
     vae.compile(keras.optimizers.Adam(0.03), jit_compile=False, steps_per_execution=1)
     losses = fit(vae, x, epochs=4)["loss"]
     assert losses[-1] < losses[0]
+
+
+class TestAPriorOfAnotherModel:
+    """Built for one family, and given to a model of another."""
+
+    def of_counts(self, prior):
+        make_vae(prior, families.TruncatedCounts("poisson", prior=2.0), latents=2)
+        return prior
+
+    @pytest.mark.parametrize("name", ["fixed", "learned", "mixture"])
+    def test_of_other_variables_is_refused(self, name):
+        prior = self.of_counts(priors.get(name))
+        with pytest.raises(InputError, match=r"built for, 2 of TruncatedCounts\(.*make another one.* 2 of Categorical"):
+            make_vae(prior)
+
+    def test_of_another_number_of_variables_is_refused(self):
+        prior = priors.Fixed()
+        make_vae(prior, latents=1)
+        with pytest.raises(InputError, match=r"built for, 1 of Categorical.* Received: a model of 2 of Categorical"):
+            make_vae(prior)
+
+    def test_of_as_many_variables_of_its_family_is_taken(self):
+        prior = priors.Learned()
+        assert make_vae(prior).prior is make_vae(prior).prior is prior
+
+    def test_a_family_that_was_built_for_other_variables_is_refused(self):
+        family = families.Categorical()
+        make_vae("fixed", family)
+        with pytest.raises(InputError, match=r"this Categorical was built for 2 variables.* outputs \(5, 3\)"):
+            make_vae("fixed", family, latents=5)
+
+    def test_a_vamp_prior_of_another_encoder_is_refused_and_stays_as_it_is(self):
+        prior = priors.VampPrior(4)
+        first = make_vae(prior)
+        x, _ = bits()
+        before = first.evaluate(x, verbose=0, return_dict=True)["loss"]
+        second = keras.models.clone_model(first.encoder)
+        second.set_weights([weights + 1.0 for weights in first.encoder.get_weights()])
+        with pytest.raises(InputError, match="a VampPrior is made of one model's posterior: make another one"):
+            DiscreteVAE(second, first.decoder, prior=prior)
+        assert first.evaluate(x, verbose=0, return_dict=True)["loss"] == pytest.approx(before, rel=0.05)
+
+    def test_a_vamp_prior_stays_with_a_model_of_the_same_encoder(self):
+        vae = make_vae(priors.VampPrior(4))
+        again = vae.with_prior(vae.prior)
+        x, _ = bits()
+        np.testing.assert_array_equal(
+            again.bounds(x, seed=[0, 1], num_samples=3).elbo, vae.bounds(x, seed=[0, 1], num_samples=3).elbo
+        )
+
+
+def test_a_class_of_priors_is_no_prior():
+    with pytest.raises(InputError, match=r"pass a prior, Learned\(...\), or its name. Received: the class itself"):
+        make_vae(priors.Learned)

@@ -16,7 +16,8 @@ import tensorflow_probability as tfp
 
 from tfdiscrete.distributions.count_law import CountLaw, in_float64, static_count
 from tfdiscrete.errors import InputError
-from tfdiscrete.ops.truncation import IMPOSSIBLE, log_tail
+from tfdiscrete.ops.logspace import IMPOSSIBLE
+from tfdiscrete.ops.truncation import log_tail
 from tfdiscrete.ops.zeta import log_hurwitz_zeta
 
 tfd = tfp.distributions
@@ -71,6 +72,17 @@ class PoissonLaw(CountLaw):
         return log_tail(mass, self._edge(k), ratios)
 
 
+def _log_odds(distribution: tfd.Distribution) -> tf.Tensor:
+    """Those of `probs` or `logits`; at a probability of 0 or 1 infinite, with a gradient of 0 in infinity's place."""
+    if distribution.parameters.get("probs") is None:
+        return distribution.logits_parameter()
+    probs = tf.convert_to_tensor(distribution.probs)
+    inside = tf.logical_or(tf.math.is_nan(probs), tf.logical_and(probs > 0.0, probs < 1.0))
+    safe = tf.where(inside, probs, tf.constant(0.5, probs.dtype))
+    log_odds = tf.math.log(safe) - tf.math.log1p(-safe)
+    return tf.where(inside, log_odds, tf.stop_gradient(distribution.logits_parameter()))
+
+
 def _probability(logits: tf.Tensor) -> tf.Tensor:
     """The sigmoid, kept off 0 and 1, where the incomplete beta function has no gradient."""
     return tf.clip_by_value(tf.math.sigmoid(logits), _TINY, 1.0 - 2.0**-53)
@@ -81,8 +93,14 @@ class NegativeBinomialLaw(CountLaw):
 
     def __init__(self, distribution):
         super().__init__(distribution, start=0)
-        self._logits = distribution.logits_parameter()
+        self._logits = _log_odds(distribution)
         self._count = tf.convert_to_tensor(distribution.total_count, tf.float64)
+
+    def log_pmf(self, outcomes):
+        k, n, logits = tf.constant(outcomes, tf.float64), self._count[..., tf.newaxis], self._logits[..., tf.newaxis]
+        choices = -tfp.math.lbeta(1.0 + k, n) - tf.math.log(n + k)
+        # Of failures that are certain the success's log is -inf, which no success multiplies by 0.
+        return choices - n * tf.nn.softplus(logits) - tf.math.multiply_no_nan(tf.nn.softplus(-logits), k)
 
     def _log_lower(self, k):
         ratios = _log_positive(k - _STEPS) - _log_positive(k - 1.0 - _STEPS + _column(self._count))
@@ -104,7 +122,7 @@ class BinomialLaw(CountLaw):
 
     def __init__(self, distribution):
         super().__init__(distribution, start=0, end=static_count(distribution))
-        self._logits = distribution.logits_parameter()
+        self._logits = _log_odds(distribution)
         self._count = tf.convert_to_tensor(distribution.total_count, tf.float64)
 
     def log_pmf(self, outcomes):
@@ -138,7 +156,7 @@ class GeometricLaw(CountLaw):
 
     def __init__(self, distribution):
         super().__init__(distribution, start=0)
-        logits = distribution.logits_parameter()
+        logits = _log_odds(distribution)
         self._log_failure, self._log_success = -tf.nn.softplus(logits), -tf.nn.softplus(-logits)
 
     def log_pmf(self, outcomes):

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfdiscrete.errors import InputError
-from tfdiscrete.ops.truncation import IMPOSSIBLE
+from tfdiscrete.ops.logspace import IMPOSSIBLE
 
 tfd = tfp.distributions
 

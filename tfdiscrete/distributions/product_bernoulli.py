@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 from tfdiscrete.distributions.kl import categorical_kl
 from tfdiscrete.errors import InputError
 from tfdiscrete.ops import logistic_noise
+from tfdiscrete.ops.logspace import finite_log_odds
 from tfdiscrete.ops.precision import widen
 
 tfd = tfp.distributions
@@ -33,7 +34,8 @@ class ProductBernoulli(tfd.Distribution):
         q.logits.shape                      # [5, 20, 2], those of the categorical view
 
     Args:
-        logits: `[*batch, N]`, floating, finite: log odds of 1; kept as `bernoulli_logits`.
+        logits: `[*batch, N]`, floating: log odds of 1; kept as `bernoulli_logits`, with 1e9 (1e4 in float16) in the
+            place of infinity.
 
     Raises:
         InputError: if `logits` has no dimension or an unknown or zero `N`.
@@ -41,13 +43,14 @@ class ProductBernoulli(tfd.Distribution):
 
     def __init__(self, logits, *, validate_args=False, allow_nan_stats=True, name="ProductBernoulli"):
         parameters = dict(locals())
-        self._bernoulli_logits = tf.convert_to_tensor(logits)
-        shape = self._bernoulli_logits.shape
+        logits = tf.convert_to_tensor(logits)
+        shape = logits.shape
         if not shape.rank or not shape[-1]:
             raise InputError(
                 "logits must have shape [*batch, N] with N >= 1 latent variables, static. "
                 f"Received: logits of shape {shape}."
             )
+        self._bernoulli_logits = finite_log_odds(logits)
         super().__init__(
             dtype=self._bernoulli_logits.dtype,
             reparameterization_type=tfd.NOT_REPARAMETERIZED,

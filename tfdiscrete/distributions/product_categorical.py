@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from tfdiscrete.errors import InputError
 from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb
+from tfdiscrete.ops.logspace import finite_logits
 
 tfd = tfp.distributions
 
@@ -26,7 +27,8 @@ class ProductCategorical(tfd.Distribution):
         q.sample(3, seed=[0, 1]).shape      # [3, 5, 20, 10]
 
     Args:
-        logits: `[*batch, N, K]`, floating, finite; not necessarily normalized.
+        logits: `[*batch, N, K]`, floating; not necessarily normalized. A category of -inf cannot occur: its log
+            probability is finite, below -1e9 (-1e4 in float16), and its gradient 0.
 
     Raises:
         InputError: if `logits` has fewer than two dimensions or an unknown or zero `N` or `K`.
@@ -34,13 +36,14 @@ class ProductCategorical(tfd.Distribution):
 
     def __init__(self, logits, *, validate_args=False, allow_nan_stats=True, name="ProductCategorical"):
         parameters = dict(locals())
-        self._logits = tf.convert_to_tensor(logits)
-        shape = self._logits.shape
+        logits = tf.convert_to_tensor(logits)
+        shape = logits.shape
         if shape.rank is None or shape.rank < 2 or not shape[-1] or not shape[-2]:
             raise InputError(
                 "logits must have shape [*batch, N, K] with N >= 1 latent variables of K >= 1 categories, both "
                 f"static. Received: logits of shape {shape}."
             )
+        self._logits = finite_logits(logits)
         super().__init__(
             dtype=self._logits.dtype,
             reparameterization_type=tfd.NOT_REPARAMETERIZED,

@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 from tfdiscrete.distributions.assertions import check_categories, parameter_assertions
 from tfdiscrete.distributions.kl import categorical_kl
 from tfdiscrete.ops import gumbel_max, perturb, straight_through
+from tfdiscrete.ops.logspace import finite_logits
 from tfdiscrete.ops.precision import widen
 
 tfd = tfp.distributions
@@ -32,7 +33,8 @@ class StraightThroughOneHot(tfd.Distribution):
         q.sample(3, seed=[0, 1]).shape      # [3, 4, 10]
 
     Args:
-        logits: `[*batch, K]`, floating, finite, `K` static and at least 1; not necessarily normalized.
+        logits: `[*batch, K]`, floating, `K` static and at least 1; not necessarily normalized. A category of -inf
+            cannot occur.
         validate_args: whether to assert when run that the logits are finite.
 
     Raises:
@@ -41,8 +43,9 @@ class StraightThroughOneHot(tfd.Distribution):
 
     def __init__(self, logits, *, validate_args=False, allow_nan_stats=True, name="StraightThroughOneHot"):
         parameters = dict(locals())
-        self._logits = tf.convert_to_tensor(logits)
-        check_categories(self._logits)
+        logits = tf.convert_to_tensor(logits)
+        check_categories(logits)
+        self._logits = finite_logits(logits)
         super().__init__(
             dtype=self._logits.dtype,
             reparameterization_type=tfd.FULLY_REPARAMETERIZED,

@@ -19,8 +19,9 @@ from tfdiscrete.distributions.kl import categorical_kl, refuse_kl
 from tfdiscrete.distributions.support import choose_outcomes
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb
+from tfdiscrete.ops.logspace import IMPOSSIBLE
 from tfdiscrete.ops.precision import wide_dtype
-from tfdiscrete.ops.truncation import IMPOSSIBLE, linear_transform, truncated_log_pmf
+from tfdiscrete.ops.truncation import linear_transform, truncated_log_pmf
 
 tfd = tfp.distributions
 

@@ -128,11 +128,8 @@ class Estimator(keras.layers.Layer, abc.ABC):
                 than two categories, a cost of the wrong shape or type, one without the gradient that the estimator
                 needs, or, where run eagerly, one that is not finite.
         """
-        if reduce is not mean_over_samples and not self.any_reduce:
-            raise InputError(
-                f"{type(self).__name__} supports only the mean over samples as `reduce`, since its baseline or "
-                "weights assume it. Estimators with any_reduce=True take another."
-            )
+        if reduce is not mean_over_samples:
+            reduce = self._checked_reduce(reduce)
         q = self._on_path(q, seed, training)
         self._check_distribution(q)
         if context is None and "context" in self.needs:
@@ -182,6 +179,26 @@ class Estimator(keras.layers.Layer, abc.ABC):
                 f"{type(self).__name__} needs variables of at least 2 categories, a static number: with one there is "
                 f"nothing to choose. Received: logits of shape {q.logits_shape}."
             )
+
+    def _checked_reduce(self, reduce: Reduce) -> Reduce:
+        """Another `reduce` than the mean; raises `InputError`, also where it is called, for what is none."""
+        if not self.any_reduce:
+            raise InputError(
+                f"{type(self).__name__} supports only the mean over samples as `reduce`, since its baseline or "
+                "weights assume it. Estimators with any_reduce=True take another."
+            )
+
+        def checked(costs):
+            result = reduce(costs) if callable(reduce) else None
+            if not tf.is_tensor(result) or not result.shape.is_compatible_with(costs.shape[1:]):
+                raise InputError(
+                    "`reduce` must be a function over the first axis alone, whatever the others are, such as "
+                    f"lambda costs: tf.reduce_mean(costs, axis=0). Received: of costs of shape {costs.shape} "
+                    f"{result.shape if tf.is_tensor(result) else repr(result)}."
+                )
+            return result
+
+        return checked
 
     def _logits_shape(self, q) -> tuple[int | None, ...]:
         return tuple(q.logits_shape)

@@ -18,7 +18,7 @@ _SAME, _REORDERED = 1e-6, {tf.float64: 1e-7, tf.float32: 1e-3, tf.bfloat16: 0.05
 _TEMPERATURE, _MOST_CODES = 0.5, 16
 
 
-def check(q, cost: Cost, estimator: str | Estimator | None = None, *, seed, context=None) -> None:
+def check(q, cost: Cost, estimator: str | Estimator | None = None, *, seed=(0, 1), context=None) -> None:
     """Raises an `InputError` that names what a cost, or an estimator's need of it, does not meet.
 
     The cost is evaluated a few times at samples of q: it must have one finite value for each sample and example, the
@@ -28,7 +28,7 @@ def check(q, cost: Cost, estimator: str | Estimator | None = None, *, seed, cont
     Example:
 
         q = ProductCategorical(tf.zeros([5, 20, 10]))
-        check(q, lambda z: tf.reduce_sum(z[..., 0], axis=-1), "gumbel_softmax", seed=[0, 1])
+        check(q, lambda z: tf.reduce_sum(z[..., 0], axis=-1), "gumbel_softmax")
 
     Args:
         q: the distribution of z.

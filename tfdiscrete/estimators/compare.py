@@ -15,8 +15,10 @@ import numpy as np
 import scipy.stats
 import tensorflow as tf
 
+from tfdiscrete.distributions import ProductMixed, is_family
 from tfdiscrete.errors import InputError, check_count, check_positive, check_seed
 from tfdiscrete.estimators.base import Estimator
+from tfdiscrete.estimators.check import check
 from tfdiscrete.estimators.enumeration import Enumeration
 from tfdiscrete.estimators.problems import Problem
 from tfdiscrete.estimators.problems import get as get_problem
@@ -137,6 +139,7 @@ def compare(
     check_positive("learning_rate", learning_rate)
     check_seed(seed)
     chosen = named(estimators)
+    _check_problem(problem)
     exact, exact_error, reference = exact_gradient(problem, num_draws=num_draws, seed=seed)
     rows = []
     for done, (name, estimator) in enumerate(chosen.items()):
@@ -152,6 +155,20 @@ def compare(
     if progress is not None:
         progress("", len(chosen), len(chosen))
     return rows
+
+
+def _check_problem(problem: Problem) -> None:
+    """Raises `InputError` for a cost that no estimator can be measured with."""
+    q = problem.distribution(replicate(problem, 2))
+    if not (is_family(q) or isinstance(q, ProductMixed)):
+        return
+    try:
+        check(q, problem.cost)
+    except (InputError, tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the cost of problem {problem.name!r} must take z of shape [S, R, *event], of R replicas of the "
+            f"parameters and in float64, as its constants must be. Received: {error}"
+        ) from error
 
 
 def named(estimators: Estimators) -> dict[str, Estimator]:

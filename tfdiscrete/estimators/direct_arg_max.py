@@ -96,9 +96,10 @@ class DirectArgMax(Estimator):
             fresh = tf.reshape(fresh, tf.concat([[self.num_noises - 1], tf.shape(perturbed)], axis=0))
             gradient += tf.reduce_sum(self._difference(fresh, scores, gumbel_max(fresh)), axis=0)
         gradient /= self.num_noises * tf.cast(self.annealed_value(), gradient.dtype)
-        # A category that cannot occur has the gradient 0, and a logit whose difference with itself would be NaN.
-        possible = tf.where(logits == -float("inf"), tf.zeros_like(logits), logits)
-        surrogate = tf.reduce_sum(gradient * with_gradient_of(possible), axis=[-2, -1])
+        # An arg max does not see NaN, and a step along what it gives then is worse than NaN.
+        sound = tf.reduce_all(tf.math.is_finite(scores), axis=[-2, -1], keepdims=True)
+        gradient = tf.where(sound, gradient, tf.constant(float("nan"), gradient.dtype))
+        surrogate = tf.reduce_sum(gradient * with_gradient_of(logits), axis=[-2, -1])
         value = reduce(costs) + reduce(tf.cast(surrogate, costs.dtype))
         return Estimate(value, cost.decode(y), tf.zeros([], value.dtype))
 

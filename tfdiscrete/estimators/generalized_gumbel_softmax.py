@@ -19,9 +19,9 @@ from tfdiscrete.errors import check_bool
 from tfdiscrete.estimators.base import Estimate
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.ops import gumbel_max, gumbel_softmax, perturb, straight_through, with_gradient_of
+from tfdiscrete.ops.logspace import IMPOSSIBLE
 from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.temperature import Temperature
-from tfdiscrete.ops.truncation import IMPOSSIBLE
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.estimators")

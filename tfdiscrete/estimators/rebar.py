@@ -17,14 +17,16 @@ George Tucker, Andriy Mnih, Chris J. Maddison, Dieterich Lawson, Jascha Sohl-Dic
 unbiased gradient estimates for discrete latent variable models", arXiv 1703.07370.
 """
 
+import math
+
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import check_positive
 from tfdiscrete.estimators.base import Estimate, Estimator, mean_of_examples
 from tfdiscrete.ops import gumbel_max, perturb, relaxed_one_hot, with_gradient_of
 from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.temperature import HIGHEST, LOWEST, check_limits
 
 Weights = dict[str, tf.Tensor]
 
@@ -46,11 +48,11 @@ class REBAR(Estimator):
     Source: Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein (2017), arXiv 1703.07370.
 
     Args:
-        temperature: of the relaxation at the start of training; learned from there.
+        temperature: of the relaxation at the start of training, from 1e-6 to 1e6; learned from there, within these.
         num_samples: samples for each example.
 
     Raises:
-        InputError: for a temperature that is not positive, and for a cost without a gradient on the simplex.
+        InputError: for a temperature out of range, and for a cost without a gradient on the simplex.
     """
 
     unbiased = True
@@ -58,10 +60,10 @@ class REBAR(Estimator):
 
     def __init__(self, temperature: float = 0.5, num_samples: int = 1, **kwargs):
         super().__init__(num_samples=num_samples, **kwargs)
-        self.temperature = check_positive("temperature", temperature)
+        self.temperature = check_limits("temperature", check_positive("temperature", temperature))
 
     def build(self, logits_shape=None, context_shape=None):
-        start = keras.initializers.Constant(float(np.log(self.temperature)))
+        start = keras.initializers.Constant(math.log(self.temperature))
         self.log_temperature = self._add_control("log_temperature", (), start)
         self._build_control_variate(logits_shape)
         super().build(logits_shape, context_shape)
@@ -101,7 +103,8 @@ class REBAR(Estimator):
     def _gradient(self, logits, perturbed, z, signal, cost, weights: Weights) -> tf.Tensor:
         """g with respect to the logits `[*batch, N, K]`, of each sample: `[S, *batch, N, K]`."""
         pi = tf.nn.softmax(logits, axis=-1)
-        temperature = tf.exp(tf.cast(weights["log_temperature"], pi.dtype))
+        log_temperature = tf.clip_by_value(weights["log_temperature"], math.log(LOWEST), math.log(HIGHEST))
+        temperature = tf.exp(tf.cast(log_temperature, pi.dtype))
         y = relaxed_one_hot(perturbed, temperature)
         values, slope = self._control_variate(cost, y, weights)
         # dc / da, by the softmax's transposed Jacobian

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfdiscrete import estimators
 from tfdiscrete.errors import InputError, check_seed
+from tfdiscrete.families import Latents
 from tfdiscrete.models.step_loop import StepLoop
 from tfdiscrete.ops import fold_in, step_seed
 from tfdiscrete.ops.counter import add_counter
@@ -317,6 +318,17 @@ def finite_together(gradients: Sequence) -> list:
 def _fraction(loss: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """The examples of this replica, those of a loss `[B]`, as a fraction of all."""
     return tf.cast(tf.shape(loss)[0], loss.dtype) / tf.cast(size, loss.dtype)
+
+
+def check_parameters_shape(family: Latents, parameters_shape: Sequence[int | None]) -> None:
+    """Raises `InputError` for a family that was built for parameters of another shape than `[B, *parameters]`."""
+    expected = family.parameters_shape(family.num_latents)
+    if tuple(parameters_shape[1:]) != tuple(expected):
+        raise InputError(
+            f"this {type(family).__name__} was built for {family.num_latents} variables, of an encoder that outputs "
+            f"{expected}: make another one for another model. Received: an encoder that outputs "
+            f"{tuple(parameters_shape[1:])}."
+        )
 
 
 def output_shape(network: keras.Model, input_shape) -> tuple[int | None, ...]:

@@ -18,7 +18,7 @@ from tfdiscrete import estimators, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.families import DiscreteLatents, Latents
-from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms
+from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, check_parameters_shape
 from tfdiscrete.models.chain import checked_count, discrete_estimator, discrete_family, fitted_shape, one_each
 from tfdiscrete.objectives import Bounds, likelihoods
 from tfdiscrete.objectives.nested_elbo import (
@@ -149,14 +149,14 @@ class DeepDiscreteVAE(LatentVariableModel):
             # Those of a loaded model were built with their configs.
             if not family.built:
                 family.build(parameters)
+            check_parameters_shape(family, parameters)
             estimator = self.estimator[number - 1]
             if not estimator.built:
                 estimator.build(family.logits_shape, context)
             below, context = (None, *self._code_shape(number)), family.logits_shape
         for number in range(self.num_layers, 0, -1):
             self._build_decoder(number)
-        if not self.prior.built:
-            self.prior.build(self.families[-1])
+        self.prior.build_for(self.families[-1])
         self.built = True
 
     def _code_shape(self, number: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from tfdiscrete import estimators, families, objectives, priors
 from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError
 from tfdiscrete.estimators.neighbours import join_own
-from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, output_shape
+from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, check_parameters_shape, output_shape
 from tfdiscrete.models.code_prior import CodePrior
 from tfdiscrete.models.neighbours import decode_neighbours, is_deterministic, starts_dense
 from tfdiscrete.objectives import Bounds, NegativeElbo, discrete_bounds, likelihoods, relaxed_elbo
@@ -100,14 +100,14 @@ class DiscreteVAE(LatentVariableModel):
         # Those of a loaded model were built with their configs.
         if not self.family.built:
             self.family.build(parameters_shape)
+        check_parameters_shape(self.family, parameters_shape)
         self.code_shape = self.family.codes_shape(self.family.num_latents)
         if not self.decoder.built:
             output_shape(self.decoder, (None, *self.code_shape))
         if not self.estimator.built:
             self.estimator.build(self.family.logits_shape, tuple(input_shape))
         self.prior.connect(self._encode, tuple(input_shape[1:]))
-        if not self.prior.built:
-            self.prior.build(self.family)
+        self.prior.build_for(self.family)
         q = self.family.distribution(tf.zeros([1, *parameters_shape[1:]]))
         self.estimator.check_distribution(self.family.hard(q) if self._is_estimated_hard else q)
         self.data_shape = tuple(input_shape[1:])
@@ -310,8 +310,7 @@ class DiscreteVAE(LatentVariableModel):
         if not isinstance(prior, priors.Autoregressive):
             raise InputError(f"fit_prior trains a priors.Autoregressive. Received: {prior!r}.")
         with self.distribute_strategy.scope():
-            if not prior.built:
-                prior.build(self.family)
+            prior.build_for(self.family)
             model = CodePrior(prior, seed=self.seed)
             model.compile(optimizer)
         validation = None if validation_data is None else (self.posterior_logits(validation_data),)

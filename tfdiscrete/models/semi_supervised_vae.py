@@ -101,6 +101,11 @@ class SemiSupervisedVAE(LatentVariableModel):
         self.decoder = decoder
         self.estimator = estimators.get(estimator)
         self.prior = priors.get(prior)
+        if self.prior.takes_condition or isinstance(self.prior, priors.VampPrior):
+            raise InputError(
+                "p(y) is a law of the label alone, such as 'fixed' or 'learned'. "
+                f"Received: {type(self.prior).__name__}, which depends on a class or on data."
+            )
         self.likelihood = likelihoods.get(likelihood)
         self.supervision = _get_supervision(supervision)
         self.style = Pathwise(shared_axes=1, name="style")
@@ -131,8 +136,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         # Those of a loaded model were built with their configs.
         if not self.estimator.built:
             self.estimator.build((None, self.num_labels, self.num_classes), tuple(input_shape))
-        if not self.prior.built:
-            self.prior.build((self.num_labels, self.num_classes))
+        self.prior.build_for((self.num_labels, self.num_classes))
         if not self.style.built:
             self.style.build()
         self.data_shape = tuple(input_shape[1:])

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdiscrete.errors import InputError, check_count, check_finite, check_positive, unknown_name
+from tfdiscrete.errors import InputError, check_bool, check_count, check_finite, check_positive, unknown_name
 from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.softplus import sum_softplus
 
@@ -51,17 +51,31 @@ class Likelihood(abc.ABC):
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.objectives")
 class Bernoulli(Likelihood):
-    """Binary data, zeros and ones; the decoder outputs logits of the data's shape."""
+    """Binary data, zeros and ones; the decoder outputs logits of the data's shape.
+
+    Args:
+        grey: whether data from 0 to 1 are taken, as probabilities of ones. What stands for log p(x|z) is then
+            E[log p(b|z)] over b ~ Bernoulli(x), and bounds are of E[log p(b)]: no figures of grey data.
+    """
+
+    def __init__(self, grey: bool = False):
+        self.grey = check_bool("grey", grey)
 
     def parameter_shape(self, data_shape):
         return tuple(data_shape)
 
     def check(self, x):
         super().check(x)
-        if not np.isin(x, (0, 1)).all():
+        if self.grey and x.size and not 0.0 <= x.min() <= x.max() <= 1.0:
+            raise InputError(
+                "the Bernoulli likelihood takes grey data from 0 to 1. Received: data from "
+                f"{x.min():g} to {x.max():g}; divide 8-bit images by 255."
+            )
+        if not self.grey and not np.isin(x, (0, 1)).all():
             raise InputError(
                 "the Bernoulli likelihood is a density of zeros and ones. Received: data from "
-                f"{x.min():g} to {x.max():g}; threshold them, or use another likelihood."
+                f"{x.min():g} to {x.max():g}; threshold them, or use another likelihood, or Bernoulli(grey=True), of "
+                "which they are probabilities of ones."
             )
 
     def log_prob(self, x, parameters):
@@ -85,6 +99,9 @@ class Bernoulli(Likelihood):
 
     def mean(self, parameters):
         return tf.sigmoid(parameters)
+
+    def get_config(self):
+        return {**super().get_config(), "grey": self.grey}
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.objectives")

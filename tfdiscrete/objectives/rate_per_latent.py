@@ -18,13 +18,13 @@ def rate_per_latent(q, prior) -> tf.Tensor:
 
     Args:
         q: the posterior, batch `[B]`.
-        prior: a `priors.Prior` of independent variables: one with a `distribution`.
+        prior: a `priors.Prior` of independent variables: one with `law_for`.
 
     Raises:
         InputError: for another prior, or a law that is not known here.
     """
-    distribution = getattr(prior, "distribution", None)
-    rates = _rates(q, distribution() if callable(distribution) else None)
+    law_for = getattr(prior, "law_for", None)
+    rates = _rates(q, law_for(q) if callable(law_for) else None)
     if rates is None:
         raise InputError(
             "a rate for each latent variable needs a prior of independent variables of the posterior's kind, such as "

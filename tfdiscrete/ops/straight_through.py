@@ -16,6 +16,7 @@ Straight-Through and Beyond", arXiv 2304.08612 (ReinMax).
 import tensorflow as tf
 
 from tfdiscrete.ops.gumbel import gumbel_max
+from tfdiscrete.ops.logspace import finite_logits
 from tfdiscrete.ops.precision import widen
 
 
@@ -97,14 +98,14 @@ def reinmax(logits: tf.Tensor, hard: tf.Tensor, temperature=1.0) -> tf.Tensor:
         z = reinmax(logits, gumbel_max(perturb(logits, 5, [0, 1])))     # [5, 4, 10]
 
     Args:
-        logits: `[..., K]`, finite.
+        logits: `[..., K]`; -inf for categories that cannot occur.
         hard: one-hot, `[..., K]`; may have more leading dimensions, of samples.
         temperature: a positive scalar; above 1 it trades bias for less variance.
 
     Returns:
         The shape and dtype of `hard`.
     """
-    wide, sample = widen(logits), tf.stop_gradient(hard)
+    wide, sample = finite_logits(widen(logits)), tf.stop_gradient(hard)
     temperature = tf.cast(tf.convert_to_tensor(temperature, dtype_hint=wide.dtype), wide.dtype)
     pi = tf.stop_gradient(tf.nn.softmax(wide, axis=-1))
     tempered = tf.stop_gradient(tf.nn.softmax(wide / temperature, axis=-1))

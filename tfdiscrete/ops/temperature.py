@@ -28,16 +28,21 @@ def check_temperature(temperature: Temperature, name: str = "temperature") -> Te
         return temperature
     if isinstance(temperature, numbers.Real):
         check_positive(name, temperature)  # type: ignore[arg-type]
-        if not LOWEST <= float(temperature) <= HIGHEST:
-            raise InputError(
-                f"{name} must be from {LOWEST:g} to {HIGHEST:g}, where float32 keeps logits apart. "
-                f"Received: {name}={temperature!r}."
-            )
-        return temperature
+        return check_limits(name, temperature)  # type: ignore[arg-type]
     raise InputError(
         f"{name} must be a positive number or a keras.optimizers.schedules.LearningRateSchedule of the step. "
         f"Received: {name}={temperature!r}."
     )
+
+
+def check_limits(name: str, temperature: float) -> float:
+    """Returns a positive number from `LOWEST` to `HIGHEST`; raises `InputError` for another."""
+    if not LOWEST <= float(temperature) <= HIGHEST:
+        raise InputError(
+            f"{name} must be from {LOWEST:g} to {HIGHEST:g}, where float32 keeps logits apart. "
+            f"Received: {name}={temperature!r}."
+        )
+    return temperature
 
 
 def temperature_at(temperature: Temperature, step) -> tf.Tensor:

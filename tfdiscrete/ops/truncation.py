@@ -12,10 +12,8 @@ Generic Discrete Random Variables", arXiv 2003.01847.
 import numpy as np
 import tensorflow as tf
 
+from tfdiscrete.ops.logspace import IMPOSSIBLE
 from tfdiscrete.ops.precision import widen
-
-IMPOSSIBLE = -1e9
-"""The finite log probability of an outcome that cannot occur: its exponential is 0 in every dtype."""
 
 _SMALLEST = {tf.float32: 1e-30, tf.float64: 1e-290}
 _LARGEST_LOG_RATIO = -1e-4

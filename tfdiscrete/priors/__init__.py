@@ -39,10 +39,12 @@ def get(identifier: "str | Prior", **options) -> Prior:
     """Returns the prior of that name, with the given settings; a `Prior` is returned as it is.
 
     Raises:
-        InputError: for an unknown name, or where a setting is needed and not given.
+        InputError: for a class or an unknown name, or where a setting is needed and not given.
     """
     if isinstance(identifier, Prior):
         return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Prior):
+        raise InputError(f"pass a prior, {identifier.__name__}(...), or its name. Received: the class itself.")
     if identifier not in REGISTRY:
         raise unknown_name("prior", identifier, REGISTRY)
     cls = REGISTRY[identifier]

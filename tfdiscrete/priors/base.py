@@ -37,12 +37,19 @@ class Prior(keras.layers.Layer, abc.ABC):
         Args:
             latents: a built family, or `[N, K]` for categorical variables.
         """
-        if not isinstance(latents, Latents):
-            shape, latents = tuple(latents), Categorical()
-            latents.build((None, *shape))
         # Of the model, which saves it: not to be saved twice.
-        object.__setattr__(self, "latents", latents)
+        object.__setattr__(self, "latents", _family(latents))
         self.built = True
+
+    def build_for(self, latents: Latents | tuple[int, int]) -> None:
+        """As `build`, of a prior that may be built already: raises `InputError` if that was for other variables."""
+        if not self.built:
+            self.build(latents)
+        elif (received := _described(_family(latents))) != (expected := _described(self.latents)):
+            raise InputError(
+                f"a prior is one of the variables that it was built for, {expected}: make another one, "
+                f"{type(self).__name__}(...). Received: a model of {received}."
+            )
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Keras keeps the arguments of `build`, and would track the family as the prior's own.
@@ -80,6 +87,29 @@ class Prior(keras.layers.Layer, abc.ABC):
         raise NotImplementedError
 
 
+def _family(latents: Latents | tuple[int, int]) -> Latents:
+    """A built family as it is, or for `[N, K]` one of categorical variables."""
+    if isinstance(latents, Latents):
+        return latents
+    family = Categorical()
+    family.build((None, *latents))
+    return family
+
+
+def _described(latents: Latents) -> str:
+    """What tells one family's variables from those of another, in words."""
+    settings = ", ".join(f"{name}={value}" for name, value in _settings(latents.get_config()).items())
+    return f"{latents.num_latents} of {type(latents).__name__}({settings})"
+
+
+def _settings(config: Any) -> Any:
+    """A config without the names that Keras gives, and what it says of where a class is."""
+    if isinstance(config, dict):
+        names = ("name", "trainable", "dtype", "module", "registered_name", "build_config")
+        return {key: _settings(value) for key, value in config.items() if key not in names}
+    return [_settings(each) for each in config] if isinstance(config, list | tuple) else config
+
+
 class IndependentVariables(abc.ABC):
     """log p(z), samples and KL of independent variables: of a family `latents` and `parameters`."""
 
@@ -103,9 +133,13 @@ class IndependentVariables(abc.ABC):
     def sample(self, num_samples, seed):
         return self._hard().sample(num_samples, seed=seed)
 
-    def kl_divergence(self, q):
+    def law_for(self, q):
+        """The law that `q` is compared with: that of relaxed samples, or for one of hard samples what is hard of it."""
         p = self.distribution()
-        return self.latents.kl_divergence(q, p if isinstance(q, type(p)) else self._hard())
+        return p if isinstance(q, type(p)) else self.latents.hard(p)
+
+    def kl_divergence(self, q):
+        return self.latents.kl_divergence(q, self.law_for(q))
 
 
 class IndependentPrior(IndependentVariables, Prior):

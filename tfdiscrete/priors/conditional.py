@@ -82,8 +82,9 @@ class Conditional(FiniteMixture):
             raise InputError(f"classes must be integers. Received: {condition.dtype.name}; cast them to tf.int32.")
         outside = ~self._inside(condition)
         if tf.executing_eagerly() and bool(tf.reduce_any(outside)):
-            wrong = int(tf.boolean_mask(condition, outside)[0])
-            raise InputError(f"classes must be from 0 to {self.num_classes - 1}. Received: {wrong}.")
+            wrong = int(tf.reshape(condition, [-1])[tf.argmax(tf.cast(tf.reshape(outside, [-1]), tf.int32))])
+            unknown = " Where some are unknown, leave all out, or use a SemiSupervisedVAE." if wrong < 0 else ""
+            raise InputError(f"classes must be from 0 to {self.num_classes - 1}.{unknown} Received: {wrong}.")
 
     def _inside(self, condition):
         return (condition >= 0) & (condition < self.num_classes)

@@ -104,9 +104,20 @@ class VampPrior(FiniteMixture):
                 f"the pseudo-inputs must have the data's shape {tuple(data_shape)}. "
                 f"Received: examples of shape {self._examples.shape[1:]}."
             )
+        if self.built and not self._encodes_alike(encode):
+            raise InputError(
+                "a VampPrior is made of one model's posterior: make another one for another model. Received: one that "
+                "a model with another encoder has."
+            )
         self._connected, self._data_shape = True, tuple(data_shape)
         # Of the model, which trains and saves it.
         object.__setattr__(self, "_encode", encode)
+
+    def _encodes_alike(self, encode) -> bool:
+        """Whether another model's encoder, as that of a model under this prior again, is the one that it has."""
+        with tf.init_scope():
+            one, other = (np.asarray(each(self._inputs.value)) for each in (self._encode, encode))
+        return one.shape == other.shape and np.array_equal(one, other, equal_nan=True)
 
     def build(self, latents):
         if not self._connected:

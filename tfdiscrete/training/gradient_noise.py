@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_count, check_name, check_seed
+from tfdiscrete.estimators.running_moments import check_decay
 from tfdiscrete.ops import fold_in, seed_of
 
 
@@ -30,7 +31,8 @@ class GradientNoiseRecord(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The signal-to-noise ratio: at least 0, and infinite for a gradient that does not vary."""
+        """The signal-to-noise ratio: at least 0, infinite for a gradient that does not vary, NaN for one that is not
+        finite, which the running means leave out."""
         return _ratio(self.signal, self.noise)
 
 
@@ -86,9 +88,7 @@ class GradientNoise(keras.callbacks.Callback):
         self.every = check_count("every", every)
         self.unit = check_name("unit", unit, ("epochs", "batches"))
         self.num_draws = check_count("num_draws", num_draws, 2)
-        if not 0.0 <= decay < 1.0:
-            raise InputError(f"decay must be in [0, 1). Received: decay={decay}.")
-        self.decay = decay
+        self.decay = check_decay(decay)
         self.seed = check_seed(seed)
         self.history: list[GradientNoiseRecord] = []
 
@@ -121,7 +121,8 @@ class GradientNoise(keras.callbacks.Callback):
 
     def _measure(self, step: int):
         signal, noise = (float(part) for part in self._moments(tf.convert_to_tensor(self.x)))
-        self._means = self.decay * self._means + (1.0 - self.decay) * np.array([signal, noise])
+        if np.isfinite([signal, noise]).all():
+            self._means = self.decay * self._means + (1.0 - self.decay) * np.array([signal, noise])
         record = GradientNoiseRecord(step, signal, noise, _ratio(*self._means))
         self.history.append(record)
         if self._writer is not None:
@@ -166,4 +167,6 @@ class GradientNoise(keras.callbacks.Callback):
 
 
 def _ratio(signal: float, noise: float) -> float:
+    if not np.isfinite([signal, noise]).all():
+        return float("nan")
     return max(float(signal), 0.0) / float(noise) if noise > 0 else float("inf")
