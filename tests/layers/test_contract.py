@@ -55,6 +55,10 @@ CASES = {
         quantizer_case({"levels": [8, 5, 2]}, (4, 3), (4,), non_trainable=0),
         quantizer_case({"levels": [3, 4]}, (4, 2, 2), (4, 2), non_trainable=0),
     ],
+    "Gaussian": [
+        Case({}, (4, 6), (4, 3)),
+        Case({"inference": "sample", "seed": 5}, (4, 2, 2), (4, 2, 1)),
+    ],
     "GeneralizedGumbelSoftmax": [
         Case({"high": 12}, (4, 3), (4, 3)),
         Case({"prior": (0.5, 3.0), "tolerance": 1e-3, "returns": "simplex"}, (4, 3), (4, 3, 11)),

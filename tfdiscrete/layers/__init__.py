@@ -3,6 +3,7 @@
 from tfdiscrete.layers.binary_concrete import BinaryConcrete
 from tfdiscrete.layers.codebook_update import EMAUpdate, LossUpdate
 from tfdiscrete.layers.finite_scalar_quantizer import FiniteScalarQuantizer
+from tfdiscrete.layers.gaussian import Gaussian
 from tfdiscrete.layers.generalized_gumbel_softmax import GeneralizedGumbelSoftmax
 from tfdiscrete.layers.gumbel_softmax import GumbelSoftmax
 from tfdiscrete.layers.invertible_gaussian import InvertibleGaussian
@@ -18,6 +19,7 @@ __all__ = [
     "BinaryConcrete",
     "EMAUpdate",
     "FiniteScalarQuantizer",
+    "Gaussian",
     "GeneralizedGumbelSoftmax",
     "GumbelSoftmax",
     "InvertibleGaussian",
