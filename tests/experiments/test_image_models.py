@@ -1,10 +1,13 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from tfdiscrete.experiments import image_models
 from tfdiscrete.runs import recipes
 
+ROOT = Path(__file__).parents[2]
 FULL = image_models.recipe_of
 SMALL = {"dataset": "digits", "epochs": 1}
 SMALL_OF = {
@@ -34,6 +37,15 @@ def test_every_row_is_a_recipe_and_every_figure_has_its_row():
     for row, first in image_models.PRIOR_OF.items():
         base = {**FULL(row).to_json(), "prior_epochs": FULL(first).prior_epochs}
         assert base == FULL(first).to_json()
+
+
+def test_the_readme_s_figures_are_those_of_the_table():
+    section = (ROOT / "README.md").read_text().partition("## What they reach")[2].partition("\n## ")[0]
+    lines = [line.split("|") for line in section.splitlines() if line.startswith("|") and line.count("|") == 6]
+    figures = [figure for line in lines for cell in line[3:5] for figure in re.findall(r"\d+\.\d{2,}", cell)]
+    table = (ROOT / "results" / "image_models.md").read_text()
+    assert len(figures) > 30
+    assert [figure for figure in figures if figure not in table] == []
 
 
 @pytest.mark.slow
@@ -69,7 +81,11 @@ def test_a_row_of_each_group_stands_in_the_table(tmp_path, monkeypatch):
         "codes-plain-reconstructions.png",
     }
     text = paths[1].read_text()
-    assert text.count("\n## ") == 7
+    assert text.count("\n## ") == 8
+    pictures = [
+        f"[{name}](image_models/codes-plain-{name}.png)" for name in ("reconstructions", "codes", "interpolation")
+    ]
+    assert f"- codes-plain: {', '.join(pictures)}\n  `{trained['codes-plain']['command']}`\n" in text
     assert f"{trained['gaussian-planar']['train_bound']:.2f} |" in text
     accuracy = trained["labels-direct_arg_max-50-seed0"]["metrics"]["accuracy"]
     assert f"| direct_arg_max | 50 | {100 * accuracy:.2f} |" in text

@@ -187,11 +187,18 @@ def run(
         for name in PICTURES[row.partition("-")[0]]:
             picture = runs_folder / f"image_models-{row}" / f"{name}.png"
             if picture.is_file():
-                shutil.copyfile(picture, pictures / f"{row}-{name}.png")
+                shutil.copyfile(picture, _picture(pictures, row, name))
+    for each in rows:
+        names = PICTURES[each["row"].partition("-")[0]]
+        each["pictures"] = [name for name in names if _picture(pictures, each["row"], name).is_file()]
     published = {"nats": {row: value for row, (_, value) in ASKED.items()}, "accuracy": ASKED_ACCURACY}
     write_json(out / "image_models.json", {"published": published, "rows": rows})
     (out / "image_models.md").write_text(table(rows))
     return [out / "image_models.json", out / "image_models.md"]
+
+
+def _picture(folder: Path, row: str, name: str) -> Path:
+    return folder / f"{row}-{name}.png"
 
 
 def _train_bound(folder: Path) -> float:
@@ -213,8 +220,8 @@ def table(rows: list[dict]) -> str:
         "# Models of images",
         "",
         "Made by `tfdiscrete experiment image_models`; test split, nats, lower is better, but for accuracies. The",
-        "discrete bound (100 hard samples) and IWAE-100 bound -log p(x); the relaxed figure does not. Each row's",
-        "command, seed and versions stand in `image_models.json`.",
+        "discrete bound (100 hard samples) and IWAE-100 bound -log p(x); the relaxed figure does not. The rows'",
+        "commands and pictures are below, their seeds and versions in `image_models.json`.",
         "",
         "The rate of invertible Gaussians is that of their hard samples in the discrete and the train bound, by",
         "quadrature, or behind a flow (planar, stick breaking) by counting 1,000 hard samples of each example and a",
@@ -235,7 +242,13 @@ def table(rows: list[dict]) -> str:
         members = [row for row in rows if row["row"].startswith(f"{group}-")]
         if members:
             lines += ["", f"## {title}", "", *render(members)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "## Commands and pictures", "", *map(_made_by, rows)]) + "\n"
+
+
+def _made_by(row: dict) -> str:
+    """A row's command and its pictures, an item of a list."""
+    pictures = [f"[{name}]({_picture(Path('image_models'), row['row'], name)})" for name in row.get("pictures", ())]
+    return f"- {row['row']}{': ' if pictures else ''}{', '.join(pictures)}\n  `{row['command']}`"
 
 
 def _bounds_table(rows: list[dict]) -> list[str]:
