@@ -11,7 +11,7 @@ whose parts are timed alone and compiled alike, in turn, in one process: t_encod
 pass, the KL and Adam's update of all weights; t_f one evaluation of the cost f for the batch (decoder and likelihood);
 t_grad_f what its backward pass adds, with respect to the decoder's weights and z. n_f and n_g, evaluations and backward
 passes for each example, are counted while the step is traced; that REBAR and RELAX differentiate the gradient of f once
-more is not counted.
+more is not counted. Codes that all examples share, those of one variable, count for each, though they are decoded once.
 """
 
 import argparse
@@ -25,14 +25,17 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 DATA, BATCH = 784, 100
-SIZES = ((20, 10), (20, 2))
+SIZES = ((20, 10), (20, 2), (1, 40))
 OPTIONS = {
-    "score_function": {"num_samples": 2},
-    "vimco": {"num_samples": 5},
-    "rao_blackwell": {"num_exact": 3},
-    "stochastic_rao_blackwell": {"num_samples": 4},
-    "unordered_set": {"num_samples": 4},
+    "score_function": "num_samples=2",
+    "vimco": "num_samples=5",
+    "rao_blackwell": "num_exact=3",
+    "stochastic_rao_blackwell": "num_samples=4",
+    "unordered_set": "num_samples=4",
 }
+VARIANTS = ("generalized_gumbel_softmax:rao_blackwell=true", "direct_arg_max:epsilon=0.1,sign=both,num_noises=8")
+FAMILIES = {"invertible_gaussian": "invertible_gaussian", "pathwise": "gaussian"}
+"""Of the estimators that do not take categories."""
 
 
 class Counter:
@@ -40,7 +43,6 @@ class Counter:
 
     def __init__(self, model):
         """Replaces the model's cost by a counted one."""
-        import tensorflow as tf
 
         from tfdiscrete.estimators.base import CheckedCost
 
@@ -48,17 +50,7 @@ class Counter:
         log_likelihood, of = model.log_likelihood, model._log_likelihood_of
 
         def tagged(x, z, *, training=False):
-            self.forward += z.shape[0]
-
-            @tf.custom_gradient
-            def tag(value):
-                def gradient(upstream):
-                    self.backward += z.shape[0]
-                    return upstream
-
-                return tf.identity(value), gradient
-
-            return tag(log_likelihood(x, z, training=training))
+            return self._tagged(log_likelihood(x, z, training=training), z.shape[0])
 
         def counted(x, training):
             function = of(x, training)
@@ -70,6 +62,9 @@ class Counter:
 
             if neighbours is not None:
                 function.neighbours = count
+            shared = getattr(function, "shared", None)
+            if shared is not None:
+                function.shared = lambda z: self._tagged(shared(z), z.shape[0])
             return function
 
         model.log_likelihood, model._log_likelihood_of = tagged, counted
@@ -82,18 +77,37 @@ class Counter:
 
         CheckedCost.differentiable = differentiable
 
+    def _tagged(self, value, evaluations: int):
+        """The value, which counts so many evaluations, and as many backward passes once it is differentiated."""
+        import tensorflow as tf
 
-def make_model(name: str, size, seed=0):
+        self.forward += evaluations
+
+        @tf.custom_gradient
+        def tag(value):
+            def gradient(upstream):
+                self.backward += evaluations
+                return upstream
+
+            return tf.identity(value), gradient
+
+        return tag(value)
+
+
+def make_model(contender: str, size, family="categorical", seed=0):
     import keras
 
-    from tfdiscrete import estimators
+    from tfdiscrete import families
+    from tfdiscrete.experiments.gradients import estimator_of
     from tfdiscrete.models import DiscreteVAE, make_networks
 
+    latents, categories = size
+    options = {"num_categories": categories} if family != "gaussian" else {}
+    family = families.get(family, **options)
     networks = make_networks(
-        "mlp", data_shape=(DATA,), parameter_shape=(DATA,), num_latents=size[0], num_categories=size[1], seed=seed
+        "mlp", data_shape=(DATA,), parameter_shape=(DATA,), num_latents=latents, family=family, seed=seed
     )
-    estimator = estimators.get(name, **OPTIONS.get(name, {}))
-    model = DiscreteVAE(*networks, estimator=estimator, seed=seed)
+    model = DiscreteVAE(*networks, family=family, estimator=estimator_of(contender), seed=seed)
     model.compile(keras.optimizers.Adam(1e-3))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -105,23 +119,24 @@ def compiled(function):
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def parts(x, size) -> dict:
+def parts(x, size, family) -> dict:
     """The parts of every step, each compiled alone."""
     import numpy as np
     import tensorflow as tf
 
-    from tfdiscrete.ops import gumbel_max, perturb
-
-    model = make_model("straight_through_gumbel_softmax", size)
-    z = gumbel_max(perturb(tf.zeros([BATCH, *size]), 1, [0, 1]))
-    cotangent = tf.constant(np.random.default_rng(0).normal(size=(BATCH, *size)).astype("float32"))
+    estimators_of = {own: name for name, own in FAMILIES.items()}
+    model = make_model(estimators_of.get(family, "straight_through_gumbel_softmax"), size, family)
+    z = model.family.hard(model.posterior(x)).sample(1, seed=[0, 1])
+    shape = (BATCH, *model.encoder.output_shape[1:])
+    cotangent = tf.constant(np.random.default_rng(0).normal(size=shape).astype("float32"))
     decoder_gradients = [tf.ones_like(variable) for variable in model.decoder.trainable_variables]
 
     def encoder():
         variables = model.encoder.trainable_variables
         with tf.GradientTape() as tape:
-            q = model.posterior(x, training=True)
-            loss = tf.reduce_mean(model.prior.kl_divergence(q)) + tf.reduce_sum(q.logits * cotangent)
+            parameters = model.encoder(x, training=True)
+            rate = model.prior.kl_divergence(model.family.distribution(parameters))
+            loss = tf.reduce_mean(rate) + tf.reduce_sum(parameters * cotangent)
         gradients = [*tape.gradient(loss, variables), *decoder_gradients]
         model.optimizer.apply_gradients(zip(gradients, [*variables, *model.decoder.trainable_variables], strict=True))
         return loss
@@ -151,20 +166,20 @@ def medians(contenders: dict, rounds: int, calls: int) -> dict[str, list[float]]
     return seconds
 
 
-def measure(size, names, rounds: int, calls: int) -> list[dict]:
-    """One row for each estimator that a categorical posterior of this size allows."""
+def measure(size, family: str, names, rounds: int, calls: int) -> list[dict]:
+    """One row for each estimator that a posterior of this size and family allows."""
     import numpy as np
     import tensorflow as tf
 
     from tfdiscrete.errors import InputError
 
     x = tf.constant(np.random.default_rng(1).integers(2, size=(BATCH, DATA)).astype("float32"))
-    contenders, counters = dict(parts(x, size)), {}
+    contenders, counters = dict(parts(x, size, family)), {}
     for run in contenders.values():
         run()
     for name in names:
         try:
-            model = make_model(name, size)
+            model = make_model(name, size, family)
             counters[name] = Counter(model)
             step = compiled(lambda model=model: model.train_step(x))
             step()
@@ -187,8 +202,9 @@ def measure(size, names, rounds: int, calls: int) -> list[dict]:
             {
                 "latents": size[0],
                 "categories": size[1],
-                "estimator": name,
-                "options": OPTIONS.get(name, {}),
+                "family": family,
+                "estimator": name.partition(":")[0],
+                "options": name.partition(":")[2],
                 "milliseconds": round(1e3 * statistics.median(seconds[name]), 3),
                 "steps_per_second": round(1.0 / statistics.median(seconds[name]), 1),
                 "evaluations": n_f,
@@ -199,11 +215,11 @@ def measure(size, names, rounds: int, calls: int) -> list[dict]:
     timings = {
         part: round(1e3 * statistics.median(seconds[part]), 3) for part in ("encoder", "cost", "cost_and_gradient")
     }
-    print(f"{size[0]}x{size[1]}, parts in ms: {timings}")
+    print(f"{size[0]}x{size[1]} {family}, parts in ms: {timings}")
     for row in sorted(rows, key=lambda row: row["milliseconds"]):
         print(
-            f"  {row['estimator']:34s} {row['milliseconds']:8.2f} ms  n_f {row['evaluations']:5g}  n_g "
-            f"{row['backward_passes']:3g}  step / parts {row['ratio']:.2f}"
+            f"  {row['estimator']:34s} {row['options']:36s} {row['milliseconds']:8.2f} ms  "
+            f"n_f {row['evaluations']:5g}  n_g {row['backward_passes']:3g}  step / parts {row['ratio']:.2f}"
         )
     return [{**row, "parts_ms": timings} for row in rows]
 
@@ -216,16 +232,18 @@ def table(rows: list[dict], about: dict) -> str:
         f"Made by `{about['command']}` on {about['machine']}, TensorFlow {about['tensorflow']}. Ratio: the step's",
         "time over t_encoder + n_f t_f + n_g t_grad_f, medians within rounds; the script's head says what they are.",
     ]
-    for size in dict.fromkeys((row["latents"], row["categories"]) for row in rows):
-        lines += ["", f"## {size[0]}x{size[1]}, batch {BATCH}", ""]
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["latents"], row["categories"], row["family"]), []).append(row)
+    for (latents, categories, family), chosen in groups.items():
+        kind = "" if family == "categorical" else f", {family.replace('_', ' ')} variables"
+        lines += ["", f"## {latents}x{categories}, batch {BATCH}{kind}", ""]
         lines += ["| estimator | options | ms | steps/s | n_f | n_g | ratio |", "|---" * 7 + "|"]
-        chosen = [row for row in rows if (row["latents"], row["categories"]) == size]
         for row in sorted(chosen, key=lambda row: row["milliseconds"]):
-            options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-            lines.append(
-                f"| {row['estimator']} | {options} | {row['milliseconds']:.2f} | {row['steps_per_second']:.0f} | "
-                f"{row['evaluations']:g} | {row['backward_passes']:g} | {row['ratio']:.2f} |"
-            )
+            cells = [row["estimator"], row["options"].replace(",", ", ")]
+            cells += [f"{row['milliseconds']:.2f}", f"{row['steps_per_second']:.0f}"]
+            cells += [f"{row['evaluations']:g}", f"{row['backward_passes']:g}", f"{row['ratio']:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append(f"\nParts, in ms: {chosen[0]['parts_ms']}.")
     return "\n".join(lines) + "\n"
 
@@ -235,7 +253,7 @@ def main(arguments=None):
     parser.add_argument("--out", help="write OUT.json and OUT.md")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("--estimators", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument("--estimators", nargs="+", metavar="NAME[:OPTIONS]", help="default: all, and variants of two")
     parsed = parser.parse_args(arguments)
 
     import tensorflow as tf
@@ -243,8 +261,21 @@ def main(arguments=None):
     from tfdiscrete import estimators
     from tfdiscrete.distributions import Family
 
-    names = parsed.estimators or [name for name, cls in estimators.REGISTRY.items() if cls.takes is Family]
-    rows = [row for size in SIZES for row in measure(size, names, parsed.rounds, parsed.calls)]
+    of_categories = [name for name, cls in estimators.REGISTRY.items() if cls.takes is Family]
+    default = [
+        *(f"{name}:{OPTIONS[name]}" if name in OPTIONS else name for name in of_categories),
+        *VARIANTS,
+        *FAMILIES,
+    ]
+    names = parsed.estimators or default
+    by_family: dict[str, list[str]] = {}
+    for name in names:
+        by_family.setdefault(FAMILIES.get(name.partition(":")[0], "categorical"), []).append(name)
+    rows = []
+    for size in SIZES:
+        for family, members in by_family.items():
+            if family == "categorical" or size == SIZES[0]:
+                rows += measure(size, family, members, parsed.rounds, parsed.calls)
     about = {
         "command": f"python benchmarks/estimators.py --rounds {parsed.rounds} --calls {parsed.calls}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
