@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfdiscrete import estimators
 from tfdiscrete.errors import InputError, check_seed
 from tfdiscrete.families import Latents
+from tfdiscrete.models.checked_data import checking
 from tfdiscrete.models.step_loop import StepLoop
 from tfdiscrete.ops import fold_in, step_seed
 from tfdiscrete.ops.counter import add_counter
@@ -139,34 +140,30 @@ class LatentVariableModel(StepLoop, abc.ABC):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, *args, steps_per_epoch=None, validation_data=None, validation_steps=None, **kwargs):
-        """As `keras.Model.fit`; arrays are checked first."""
-        self._check_data(x, y)
-        if isinstance(validation_data, tuple | list):
-            self._check_data(*validation_data[:2])
-        else:
-            self._check_data(validation_data)
-        self._suit_steps(steps_per_epoch, validation_steps)
-        return super().fit(  # type: ignore[misc]
-            x,
-            y,
-            *args,
-            steps_per_epoch=steps_per_epoch,
-            validation_data=validation_data,
-            validation_steps=validation_steps,
-            **kwargs,
-        )
+        """As `keras.Model.fit`. Arrays are checked first, a data set or a generator in batches 1, 2, 4, 8, ... of each
+        pass, as `models.checked_data` says.
+        """
+        with checking(self._check_arrays) as checked:
+            x, validation_data = checked(x, y), checked.validation(validation_data)
+            self._suit_steps(steps_per_epoch, validation_steps)
+            return super().fit(  # type: ignore[misc]
+                x,
+                y,
+                *args,
+                steps_per_epoch=steps_per_epoch,
+                validation_data=validation_data,
+                validation_steps=validation_steps,
+                **kwargs,
+            )
 
     def evaluate(self, x=None, y=None, *args, steps=None, **kwargs):
-        """As `keras.Model.evaluate`; arrays are checked first."""
-        if "_use_cached_eval_dataset" not in kwargs:  # that is `fit`, which has checked and suited them
-            self._check_data(x, y)
+        """As `keras.Model.evaluate`. Data are checked as by `fit`."""
+        if "_use_cached_eval_dataset" in kwargs:  # that is `fit`, which has checked and suited them
+            return super().evaluate(x, y, *args, steps=steps, **kwargs)
+        with checking(self._check_arrays) as checked:
+            x = checked(x, y)
             self._suit_steps(steps)
-        return super().evaluate(x, y, *args, steps=steps, **kwargs)
-
-    def _check_data(self, x, y=None) -> None:
-        """Of arrays; another iterator over a data set could take from it what is not there a second time."""
-        if isinstance(x, np.ndarray | tf.Tensor):
-            self._check_arrays(np.asarray(x), y)
+            return super().evaluate(x, y, *args, steps=steps, **kwargs)
 
     def _suit_steps(self, *counts: int | None):
         """Keras runs whole executions: their length must divide the steps that are asked for."""

@@ -17,6 +17,7 @@ from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError
 from tfdiscrete.estimators.neighbours import join_own
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, check_parameters_shape, output_shape
+from tfdiscrete.models.checked_data import checking
 from tfdiscrete.models.code_prior import CodePrior
 from tfdiscrete.models.neighbours import decode_neighbours, is_deterministic, starts_dense
 from tfdiscrete.objectives import Bounds, NegativeElbo, discrete_bounds, likelihoods, relaxed_elbo
@@ -305,7 +306,7 @@ class DiscreteVAE(LatentVariableModel):
             The history: `loss`, and `val_loss`, is the cross-entropy -E_q log p(z), in nats per example.
 
         Raises:
-            InputError: where the latent variables are not categorical.
+            InputError: where the latent variables are not categorical, and for data that `fit` refuses.
         """
         if not isinstance(prior, priors.Autoregressive):
             raise InputError(f"fit_prior trains a priors.Autoregressive. Received: {prior!r}.")
@@ -313,8 +314,10 @@ class DiscreteVAE(LatentVariableModel):
             prior.build_for(self.family)
             model = CodePrior(prior, seed=self.seed)
             model.compile(optimizer)
-        validation = None if validation_data is None else (self.posterior_logits(validation_data),)
-        logits = self.posterior_logits(x)
+        with checking(self._check_arrays) as checked:
+            x, validation_data = checked(x), checked(validation_data)
+            validation = None if validation_data is None else (self.posterior_logits(validation_data),)
+            logits = self.posterior_logits(x)
         return model.fit(logits, epochs=epochs, batch_size=batch_size, validation_data=validation, **kwargs)
 
     def posterior_logits(self, x, *, batch_size: int = 500) -> np.ndarray:

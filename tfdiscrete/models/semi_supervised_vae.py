@@ -75,7 +75,8 @@ class SemiSupervisedVAE(LatentVariableModel):
 
     Raises:
         InputError: for unknown names, networks of other shapes, labels out of range, of another shape or not integers,
-            and from `fit`, where no label is known or all known ones are alike.
+            and from `fit`, where no label is known or all known ones are alike; the last two of arrays alone, as no
+            batch of a data set can tell.
     """
 
     reported = ("cross_entropy", "accuracy")
@@ -299,7 +300,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         return x, tf.reshape(tf.cast(y, tf.int32), [-1, self.num_labels])
 
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
-        """As `keras.Model.fit`, with labels `y`; arrays are checked first."""
+        """As `keras.Model.fit`, with labels `y`. Data are checked as by all models."""
         if isinstance(x, np.ndarray | tf.Tensor):
             self._build_for(x)
             y = check_labels(y, self.label_shape)
@@ -310,7 +311,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """As `keras.Model.evaluate`, with labels `y` or without; arrays are checked first."""
+        """As `keras.Model.evaluate`, with labels `y` or without. Data are checked as by `fit`."""
         if y is not None:
             self._build_for(x)
             y = check_labels(y, self.label_shape)
@@ -318,6 +319,9 @@ class SemiSupervisedVAE(LatentVariableModel):
 
     def _check_arrays(self, x, y=None):
         self.likelihood.check(x)
+        # Networks without static input shapes are built by the first batch, which may be read before.
+        if y is not None and self.built:
+            check_labels(y, self.label_shape)
 
     # Saving.
 

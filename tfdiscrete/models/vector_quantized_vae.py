@@ -29,6 +29,7 @@ from tfdiscrete.layers import (
 from tfdiscrete.layers.quantizer import Quantizer
 from tfdiscrete.metrics import CodebookPerplexity, CodebookUsage
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, output_shape
+from tfdiscrete.models.checked_data import checking
 from tfdiscrete.models.code_prior import CodePrior
 from tfdiscrete.objectives import likelihoods
 from tfdiscrete.ops.precision import widen
@@ -289,14 +290,18 @@ class VectorQuantizedVAE(LatentVariableModel):
             The history: `loss`, and `val_loss`, is the rate, -log p(z) in nats per example.
 
         Raises:
-            InputError: where there is no prior, or for data of another shape than the model's.
+            InputError: where there is no prior, for data of another shape than the model's, and for those that `fit`
+                refuses.
         """
         prior = self._require_prior()
         with self.distribute_strategy.scope():
             model = CodePrior(prior, seed=self.seed)
             model.compile(optimizer)
-        validation = None if validation_data is None else (self.codes(validation_data),)
-        return model.fit(self.codes(x), epochs=epochs, batch_size=batch_size, validation_data=validation, **kwargs)
+        with checking(self._check_arrays) as checked:
+            x, validation_data = checked(x), checked(validation_data)
+            validation = None if validation_data is None else (self.codes(validation_data),)
+            codes = self.codes(x)
+        return model.fit(codes, epochs=epochs, batch_size=batch_size, validation_data=validation, **kwargs)
 
     def codes(self, x, *, batch_size: int = 500) -> np.ndarray:
         """The codes of a data set, as a prior reads them.
