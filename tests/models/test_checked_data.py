@@ -12,6 +12,7 @@ from tfdiscrete.errors import InputError
 from tfdiscrete.layers import LookupFreeQuantizer
 from tfdiscrete.models import CodePrior, DiscreteVAE, VectorQuantizedVAE
 from tfdiscrete.models.checked_data import CheckedData, checking
+from tfdiscrete.objectives import Bernoulli
 from tfdiscrete.ops.shares import Shares, WorkerDataset
 
 layers = keras.layers
@@ -220,6 +221,14 @@ class TestCheckedData:
         passed = self.passed(batches, lambda x, y: seen.append(int(x[0])))
         assert [int(x[0]) for (x,) in passed] == [*range(1, 21)]
         assert seen == [1, 2, 4, 8, 16]
+
+    def test_the_error_is_that_of_the_first_batch_though_more_are_read(self):
+        checked = CheckedData(lambda x, y: Bernoulli().check(x))
+        batches = iter(checked(dataset(X * 0.5)))
+        for _ in range(2):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                next(batches)
+        assert "In batch 1 of the data set" in str(checked.error)
 
     def test_what_is_no_array_is_left_to_keras(self):
         for data in (None, [X, X], "text"):
