@@ -600,11 +600,21 @@ class TestReplicas:
 
 class TestRefusals:
     @pytest.mark.parametrize("method", ["fit", "evaluate"])
-    @pytest.mark.parametrize("extra", [("y",), ("y", "sample_weight")])
-    def test_labels_and_sample_weights_are_refused(self, method, extra):
+    def test_labels_are_refused(self, method):
         x, vae = bits(), make_vae()
         with pytest.raises(InputError, match=r"learns from x alone\. Received: labels or sample weights"):
-            getattr(vae, method)(x, verbose=0, **{name: np.ones(len(x)) for name in extra})
+            getattr(vae, method)(x, verbose=0, y=np.ones(len(x)))
+
+    @pytest.mark.parametrize("method", ["fit", "evaluate"])
+    @pytest.mark.parametrize("others", [(), ("y",)])
+    def test_sample_weights_are_refused(self, method, others):
+        x, vae = bits(), make_vae()
+        with pytest.raises(InputError, match="counts every example once. Received: sample_weight; leave it out"):
+            getattr(vae, method)(x, verbose=0, **{name: np.ones(len(x)) for name in ("sample_weight", *others)})
+
+    def test_class_weights_are_refused(self):
+        with pytest.raises(InputError, match="counts every example once. Received: class_weight"):
+            make_vae().fit(bits(), class_weight={0: 1.0}, verbose=0)
 
     def test_labels_of_a_data_set_are_refused(self):
         x, vae = bits(), make_vae()

@@ -143,6 +143,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
         """As `keras.Model.fit`. Arrays are checked first, a data set or a generator in batches 1, 2, 4, 8, ... of each
         pass, as `models.checked_data` says.
         """
+        self._refuse_weights(kwargs)
         with checking(self._check_arrays) as checked:
             x, validation_data = checked(x, y), checked.validation(validation_data)
             self._suit_steps(steps_per_epoch, validation_steps)
@@ -160,10 +161,17 @@ class LatentVariableModel(StepLoop, abc.ABC):
         """As `keras.Model.evaluate`. Data are checked as by `fit`."""
         if "_use_cached_eval_dataset" in kwargs:  # that is `fit`, which has checked and suited them
             return super().evaluate(x, y, *args, steps=steps, **kwargs)
+        self._refuse_weights(kwargs)
         with checking(self._check_arrays) as checked:
             x = checked(x, y)
             self._suit_steps(steps)
             return super().evaluate(x, y, *args, steps=steps, **kwargs)
+
+    def _refuse_weights(self, given: Mapping) -> None:
+        """Keras leaves weights out where there are no targets, and says nothing."""
+        for name in ("sample_weight", "class_weight"):
+            if given.get(name) is not None:
+                raise InputError(f"{type(self).__name__} counts every example once. Received: {name}; leave it out.")
 
     def _suit_steps(self, *counts: int | None):
         """Keras runs whole executions: their length must divide the steps that are asked for."""
