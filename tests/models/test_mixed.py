@@ -264,10 +264,7 @@ def test_priors_of_the_family_s_laws_have_their_log_prob_and_gradients(prior, la
         )
 
 
-@pytest.mark.parametrize("prior", [priors.Hierarchical(), priors.Compartmentalised([2, 2], ["fixed", "learned"])])
-def test_priors_of_groups_of_alike_variables_are_refused(prior):
-    with pytest.raises(InputError, match="variables takes those of one kind. Received: Mixed; use the prior 'fixed'"):
-        make_vae(prior=prior)
+def test_a_prior_of_categorical_variables_is_refused():
     with pytest.raises(InputError, match="one of categorical variables. Received: Mixed"):
         make_vae().fit_prior(X, priors.Autoregressive(num_blocks=1, width=8), epochs=1)
 

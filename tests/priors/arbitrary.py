@@ -20,9 +20,10 @@ FAMILIES = {
     "invertible gaussian": lambda: families.InvertibleGaussian(K),
     "gaussian": families.Gaussian,
     "planar": lambda: families.InvertibleGaussian(2, flow="planar"),
+    "mixed": lambda: families.Mixed(families.Categorical(K), num_discrete=2),
 }
 CONTINUOUS = ("gaussian", "planar")
-DISCRETE = tuple(name for name in FAMILIES if name not in CONTINUOUS)
+DISCRETE = tuple(name for name in FAMILIES if name not in (*CONTINUOUS, "mixed"))
 
 PRIORS = {
     "fixed": priors.Fixed,
@@ -30,7 +31,7 @@ PRIORS = {
     "mixture": lambda: priors.Mixture(4),
     "vamp": lambda: priors.VampPrior(4),
     "hierarchical": lambda: priors.Hierarchical(2, hidden_units=[4]),
-    "compartmentalised": lambda: priors.Compartmentalised([1, 2], ["learned", "hierarchical"]),
+    "compartmentalised": lambda: priors.Compartmentalised([2, 1], ["hierarchical", "learned"]),
     "conditional": lambda: priors.Conditional(4, [0.1, 0.2, 0.3, 0.4]),
 }
 
@@ -39,7 +40,7 @@ PRIORS = {
 def make_family(name, num_latents=N):
     """Built; shared by the tests, for whom its prior is matched once."""
     family = FAMILIES[name]()
-    family.build((None, num_latents, family.num_parameters or K))
+    family.build((None, *family.parameters_shape(num_latents)))
     own, match = family.prior_parameters(), family.prior_parameters  # which takes a second
     family.prior_parameters = lambda probabilities=None: own if probabilities is None else match(probabilities)
     return family
@@ -48,7 +49,7 @@ def make_family(name, num_latents=N):
 def encoder_of(family):
     """A linear map of data to parameters."""
     rng = np.random.default_rng(7)
-    size = family.num_latents * family.num_parameters
+    size = family.prior_parameters().size
     kernel = tf.Variable(rng.normal(scale=0.3, size=(np.prod(DATA_SHAPE), size)), dtype=tf.float32)
 
     def encode(x):

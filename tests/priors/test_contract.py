@@ -30,7 +30,7 @@ ANALYTIC = ("fixed", "learned")
 STARTS_AS_THE_FAMILY = ("fixed", "learned", "hierarchical", "compartmentalised")
 
 every_prior = pytest.mark.parametrize("name", NAMES)
-every_family = pytest.mark.parametrize("family", ["categorical", "explicit counts", *CONTINUOUS])
+every_family = pytest.mark.parametrize("family", ["categorical", "explicit counts", *CONTINUOUS, "mixed"])
 every_discrete_family = pytest.mark.parametrize("family", DISCRETE)
 
 

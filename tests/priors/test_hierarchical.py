@@ -4,6 +4,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
+from tests.estimators.problems import assert_mean_is
 from tests.priors.arbitrary import SEED, arbitrary, build, indices_of, make_family, randomize
 from tests.priors.test_mixture import descend
 from tfdiscrete import InputError
@@ -50,6 +51,25 @@ def test_behind_a_flow_the_network_reads_the_hard_code():
     for code in range(4):
         assert np.ptp(below[hard == code]) < 1e-5
     assert len(np.unique(below.round(4))) == 4
+
+
+def test_gaussian_variables_depend_on_the_discrete_ones_as_numpy_says():
+    family = make_family("mixed")
+    prior = randomize(build(Hierarchical(2, hidden_units=[]), family))
+    kernel, bias = (np.asarray(w, np.float64) for w in prior.readout.weights)
+    log_pi = scipy.special.log_softmax(np.asarray(prior.top.parameters(), np.float64), axis=-1)
+    codes = np.eye(3)[[[i, j] for i in range(3) for j in range(3)]].reshape(9, 6)
+    log_top, parameters = codes @ log_pi.reshape(6), codes @ kernel + bias
+    c = np.linspace(-2.0, 2.0, 9)
+    expected = log_top + scipy.stats.norm(parameters[:, 0], np.exp(parameters[:, 1])).logpdf(c)
+    z = np.concatenate([codes, c[:, None]], axis=-1).astype("float32")
+    np.testing.assert_allclose(prior.log_prob(tf.constant(z)), expected, rtol=1e-4)
+    drawn = prior.sample(20_000, SEED)
+    # Of each code the values about its own mean.
+    weights = np.exp(log_top)
+    means = np.concatenate([weights @ codes, weights * parameters[:, 0]])
+    which = np.asarray(drawn[:, :6]) @ codes.T == 2
+    assert_mean_is(means, np.concatenate([drawn[:, :6], which * np.asarray(drawn[:, 6:])], axis=-1))
 
 
 def test_it_learns_what_the_lower_variables_owe_the_top():

@@ -10,12 +10,13 @@ import scipy.special
 import tensorflow as tf
 
 from tests.priors.arbitrary import randomize
-from tests.priors.models import LATENTS, bits, exact, fit, make_vae
+from tests.priors.models import LATENTS, PIXELS, bits, exact, fit, make_vae
 from tests.replicas import two_replicas
 from tfdiscrete import InputError, families, priors
 from tfdiscrete.distributions import ProductCategorical, ProductMixed, ProductNormal
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.objectives.relaxed_rate import relaxed_log_prob, relaxed_point
+from tfdiscrete.serving.export import export_saved_model
 
 MAKERS = {
     "mixture": lambda: priors.Mixture(3),
@@ -33,6 +34,15 @@ def slow(*values):
 
 
 every = pytest.mark.parametrize("prior", MAKERS)
+
+
+def make_mixed(prior, **options):
+    """A label, and four values of style."""
+    family = families.Mixed(families.Categorical(3), num_discrete=1)
+    networks = make_networks("linear", data_shape=(PIXELS,), parameter_shape=(PIXELS,), num_latents=5, family=family)
+    vae = DiscreteVAE(*networks, family=family, prior=prior, seed=3, **options)
+    vae.compile(keras.optimizers.Adam(0.03), jit_compile=False, steps_per_execution=1)
+    return vae
 
 
 def make(name, **options):
@@ -143,10 +153,57 @@ def test_relaxed_kl_compares_the_densities_of_both_kinds_of_variables():
     assert np.isfinite(vae.negative_elbo(x, seed=[0, 1], training=True).loss).all()
 
 
-@pytest.mark.parametrize("prior", ["hierarchical", "analytic compartments"])
+def label_and_style():
+    return priors.Compartmentalised([1, 4], ["learned", priors.Mixture(3)])
+
+
+@pytest.mark.parametrize(
+    ("prior", "estimator"),
+    [
+        (label_and_style, "relax"),
+        slow(label_and_style, "gumbel_softmax"),
+        slow(
+            lambda: priors.Compartmentalised([1, 2, 2], [priors.Conditional(3), "vamp", "hierarchical"]), "enumeration"
+        ),
+        slow(MAKERS["hierarchical"], "score_function"),
+    ],
+    ids=["mixture", "mixture relaxed", "others", "hierarchical"],
+)
+def test_a_label_and_a_style_train_are_saved_and_exported_under_a_prior_each(prior, estimator, tmp_path):
+    x, _ = bits()
+    vae = make_mixed(prior(), estimator=estimator)
+    before = vae.evaluate(x, verbose=0)[0]
+    start = [np.array(weight) for weight in vae.prior.trainable_weights]
+    fit(vae, x, epochs=8)
+    assert vae.evaluate(x, verbose=0)[0] < before
+    for old, weight in zip(start, vae.prior.trainable_weights, strict=True):
+        assert np.abs(old - weight).max() > 1e-3, weight.path
+    vae.save(tmp_path / "vae.keras")
+    loaded = keras.saving.load_model(tmp_path / "vae.keras")
+    assert loaded.evaluate(x, verbose=0) == vae.evaluate(x, verbose=0)
+    drawn = vae.sample(7, [0, 1])
+    np.testing.assert_array_equal(loaded.sample(7, [0, 1]), drawn)
+    signatures = tf.saved_model.load(str(export_saved_model(vae, tmp_path / "exported"))).signatures
+    served = signatures["sample"](seed=tf.constant([0, 1]), n=tf.constant(7))["samples"]
+    np.testing.assert_allclose(served, drawn, rtol=1e-5, atol=1e-6)
+
+
+def test_sampled_kl_of_a_label_and_a_style_averages_to_the_sum_of_both_closed_forms():
+    x = np.repeat(bits(2)[0], 4000, axis=0)
+    vae = make_mixed(priors.Compartmentalised([1, 4], ["learned", priors.Mixture(1)]), estimator="score_function")
+    randomize(vae.prior)
+    q = vae.posterior(x[:1])
+    label = vae.prior.part_0.kl_divergence(q.discrete)
+    style = q.continuous.kl_divergence(vae.family.continuous.distribution(vae.prior.part_1.parameters()[0]))
+    rate = vae.negative_elbo(x, seed=[1, 2], training=True).rate[:4000]
+    error = np.std(rate) / np.sqrt(len(rate))
+    assert np.mean(rate) == pytest.approx((label + style).numpy().item(), abs=4.5 * error)
+
+
+@pytest.mark.parametrize("prior", ["hierarchical", "everything"])
 def test_importance_weights_of_relaxed_samples_are_sampled_under_priors_without_a_relaxed_density(prior):
     x, _ = bits()
-    vae = make_vae(MAKERS[prior](), estimator="gumbel_softmax", objective="importance_weighted")
+    vae = make(prior, estimator="gumbel_softmax", objective="importance_weighted")
     assert np.isfinite(fit(vae, x)["loss"]).all()
 
 

@@ -12,6 +12,7 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdiscrete.distributions import ProductMixed
 from tfdiscrete.distributions.product_mixed import join_flat, split_flat
@@ -122,10 +123,22 @@ class Mixed(Latents):
         self.continuous.build((None, self.num_continuous, each))
         self.built = True
 
-    def distribution(self, parameters) -> ProductMixed:
-        shape = (self.num_continuous, self.continuous.num_parameters)
+    def split_parameters(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`[..., N P + 2 M]` to those of the discrete variables, `[..., N, P]`, and the others, `[..., M, 2]`."""
         of_discrete, rest = split_flat(parameters, self.discrete.parameters_shape(self.num_discrete))
-        of_continuous, _ = split_flat(rest, shape)
+        of_continuous, _ = split_flat(rest, self.continuous.parameters_shape(self.num_continuous))
+        return of_discrete, of_continuous
+
+    def split(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Samples `[..., E]` to d `[..., N, K]` and c `[..., M]`."""
+        return split_flat(z, self.discrete.logits_shape[1:])
+
+    def join(self, d: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
+        """The inverse of `split`."""
+        return join_flat(d, c, 2)
+
+    def distribution(self, parameters) -> ProductMixed:
+        of_discrete, of_continuous = self.split_parameters(parameters)
         return ProductMixed(self.discrete.distribution(of_discrete), self.continuous.distribution(of_continuous))
 
     def prior_parameters(self, probabilities=None):
@@ -133,7 +146,7 @@ class Mixed(Latents):
         return np.concatenate([part.reshape(-1) for part in parts])
 
     def decode(self, z):
-        d, c = split_flat(z, self.discrete.logits_shape[1:])
+        d, c = self.split(z)
         return self._code(self.discrete.decode(d), self.continuous.decode(c))
 
     def outputs(self, q):

@@ -3,16 +3,16 @@
 p(z) = prod_g p_g(z_g)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfdiscrete import priors as package
 from tfdiscrete.errors import InputError, check_count
 from tfdiscrete.ops import split_seed
 from tfdiscrete.priors.base import Prior
-from tfdiscrete.priors.parts import event_rank, split_latents, split_law, split_samples
+from tfdiscrete.priors.groups import groups_of
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.priors")
@@ -20,18 +20,20 @@ class Compartmentalised(Prior):
     """Consecutive groups of the `N` variables are independent, each under a prior of its own.
 
     The KL has a closed form where all the priors have one. A conditional prior of a group is, without a condition, the
-    mixture over its classes.
+    mixture over its classes. Of a `Mixed` family each group is discrete or Gaussian: one ends with the discrete part.
 
     Example:
 
         prior = Compartmentalised([1, 9], [Fixed([0.5, 0.3, 0.2]), "mixture"])      # a label and a style
+        vae = DiscreteVAE(encoder, decoder, family=Mixed(Categorical(3), num_discrete=1), prior=prior)
 
     Args:
         sizes: how many variables each group has; they sum to `N`.
         priors: one for each group, a `Prior` or its name.
 
     Raises:
-        InputError: for as many priors as not sizes, one prior for two groups, or sizes of another sum than `N`.
+        InputError: for as many priors as not sizes, one prior for two groups, sizes of another sum than `N`, or a group
+            of both kinds of `Mixed` variables.
     """
 
     def __init__(self, sizes: Sequence[int], priors: Sequence[str | Prior], **kwargs):
@@ -59,7 +61,7 @@ class Compartmentalised(Prior):
             part.connect(self._encoder_of(i, encode), data_shape)
 
     def _encoder_of(self, which: int, encode):
-        return lambda x: tf.split(encode(x), list(self.sizes), axis=1)[which]
+        return lambda x: self._groups.split_parameters(encode(x))[which]
 
     def build(self, latents):
         super().build(latents)
@@ -68,8 +70,8 @@ class Compartmentalised(Prior):
                 f"sizes must sum to the number of latent variables, {self.latents.num_latents}. "
                 f"Received: sizes={self.sizes}, which sum to {sum(self.sizes)}."
             )
-        self._rank = event_rank(self.latents)
-        for part, group in zip(self.parts, split_latents(self.latents, self.sizes), strict=True):
+        self._groups = groups_of(self.latents, self.sizes)
+        for part, group in zip(self.parts, self._groups.latents, strict=True):
             if not part.built:
                 part.build(group)
             elif part.latents.num_latents != group.num_latents:
@@ -78,20 +80,25 @@ class Compartmentalised(Prior):
                     f"{part.latents.num_latents}. Give it one that is not built."
                 )
 
+    def with_samples(self, z) -> Iterator[tuple[Prior, Any]]:
+        """Each group's prior and samples, of `[..., *event]`."""
+        return zip(self.parts, self._groups.split(z), strict=True)
+
+    def with_laws(self, q) -> Iterator[tuple[Prior, Any]]:
+        """Each group's prior and law, of one by which the variables are independent."""
+        return zip(self.parts, self._groups.split_law(q), strict=True)
+
     def log_prob(self, z):
-        groups = zip(self.parts, split_samples(z, self.sizes, self._rank), strict=True)
-        return sum(part.log_prob(group) for part, group in groups)
+        return sum(part.log_prob(group) for part, group in self.with_samples(z))
 
     def sample(self, num_samples, seed):
         seeds = split_seed(seed, len(self.sizes))
-        drawn = [part.sample(num_samples, own) for part, own in zip(self.parts, seeds, strict=True)]
-        return tf.concat(drawn, axis=1)
+        return self._groups.join([part.sample(num_samples, own) for part, own in zip(self.parts, seeds, strict=True)])
 
     def kl_divergence(self, q):
         if not self.has_analytic_kl:
             return super().kl_divergence(q)
-        groups = zip(self.parts, split_law(q, self.sizes), strict=True)
-        return sum(part.kl_divergence(group) for part, group in groups)
+        return sum(part.kl_divergence(group) for part, group in self.with_laws(q))
 
     def get_config(self):
         priors = [keras.saving.serialize_keras_object(part) for part in self.parts]

@@ -15,8 +15,8 @@ from tfdiscrete.errors import InputError, check_count, check_seed
 from tfdiscrete.ops import split_seed
 from tfdiscrete.ops.precision import widen
 from tfdiscrete.priors.base import Prior
+from tfdiscrete.priors.groups import groups_of
 from tfdiscrete.priors.learned import Learned
-from tfdiscrete.priors.parts import event_rank, split_latents, split_samples
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.priors")
@@ -31,7 +31,8 @@ class Hierarchical(Prior):
         vae = DiscreteVAE(encoder, decoder, prior=Hierarchical(5))     # of N = 20, say: 15 depend on 5
 
     Args:
-        num_top: `T`, at least 1 and less than `N`; by default half of `N`.
+        num_top: `T`, at least 1 and less than `N`; by default half of `N`. Of a `Mixed` family all discrete variables
+            are above, `num_discrete`, and the Gaussian ones below.
         hidden_units: of the network's hidden layers; an empty list makes it linear.
         seed: of the network's start.
 
@@ -54,12 +55,12 @@ class Hierarchical(Prior):
                 f"a hierarchical prior needs at least one variable above and one below: num_top from 1 to N - 1 with "
                 f"N = {total} latent variables. Received: num_top={self.num_top}."
             )
-        self._sizes, self._rank = [top_size, total - top_size], event_rank(self.latents)
-        top, _ = split_latents(self.latents, self._sizes)
+        self._groups = groups_of(self.latents, [top_size, total - top_size])
+        top, below = self._groups.latents
         self.top = Learned(name="top")
         self.top.build(top)
-        start = self.latents.prior_parameters()[top_size:].astype("float32")
-        self._shape, self._code_size = start.shape, top_size * math.prod(self.latents.code_shape)
+        start = below.prior_parameters().astype("float32")
+        self._shape, self._code_size = start.shape, math.prod(top.codes_shape(top_size))
         width = self._code_size
         for i, units in enumerate(self.hidden_units):
             initializer = keras.initializers.GlorotUniform(self.seed + i)
@@ -80,24 +81,26 @@ class Hierarchical(Prior):
 
     def _below(self, z_top):
         """The hard law of the other variables, `[*batch, *event]` of the first ones to batch `[*batch]`."""
-        code = self.latents.decode(self.top.latents.harden(z_top))
-        batch = tf.shape(z_top)[: z_top.shape.rank - self._rank]
+        top, below = self._groups.latents
+        code = top.decode(top.harden(z_top))
+        own = z_top.shape.rank - top.rank
+        batch = tf.shape(z_top)[:own]
         x = tf.ensure_shape(tf.reshape(code, [-1, self._code_size]), [None, self._code_size])
         for i in range(len(self.hidden_units)):
             x = getattr(self, f"hidden_{i}")(x)
         parameters = tf.reshape(widen(self.readout(x)), tf.concat([batch, self._shape], axis=0))
-        parameters = tf.ensure_shape(parameters, [*z_top.shape[: z_top.shape.rank - self._rank], *self._shape])
-        return self.latents.hard(self.latents.distribution(parameters))
+        parameters = tf.ensure_shape(parameters, [*z_top.shape[:own], *self._shape])
+        return below.hard(below.distribution(parameters))
 
     def log_prob(self, z):
-        top, below = split_samples(z, self._sizes, self._rank)
+        top, below = self._groups.split(z)
         return self.top.log_prob(top) + tf.cast(self._below(top).log_prob(below), z.dtype)
 
     def sample(self, num_samples, seed):
         first, second = split_seed(seed, 2)
         top = self.top.sample(num_samples, first)
         below = self._below(top).sample(1, seed=second)[0]
-        return tf.concat([top, tf.cast(below, top.dtype)], axis=1)
+        return self._groups.join([top, tf.cast(below, top.dtype)])
 
     def get_config(self):
         return {

@@ -1,13 +1,13 @@
-"""A family's variables in consecutive groups: the views, samples and laws of those from `start` up to `stop`."""
+"""Some of a family's variables, those from `start` up to `stop`, as a family; and laws of changed parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.distributions import ProductCategorical, ProductInvertibleGaussian, ProductMixed, ProductNormal
 from tfdiscrete.errors import InputError
-from tfdiscrete.families import AlikeLatents, DiscreteLatents, Latents
+from tfdiscrete.families import AlikeLatents, DiscreteLatents
 
 
 class Part(AlikeLatents):
@@ -17,7 +17,7 @@ class Part(AlikeLatents):
         whole: the family, built.
         start: the first variable.
         stop: the one behind the last.
-        rank: that of a sample, as `event_rank` says.
+        rank: that of a sample of the family's, whose first axis are the variables.
     """
 
     def __init__(self, whole: AlikeLatents, start: int, stop: int, rank: int):
@@ -87,46 +87,6 @@ class DiscretePart(Part, DiscreteLatents):
 
     def logits(self, parameters):
         return self.whole.logits(parameters)
-
-
-def split_latents(latents: Latents, sizes: Sequence[int]) -> list[Part]:
-    """Views of groups of `sizes` variables, which sum to `N`; raises `InputError` for variables of several kinds."""
-    stops, rank = np.cumsum(sizes).tolist(), event_rank(latents)
-    kind = DiscretePart if isinstance(latents, DiscreteLatents) else Part
-    return [kind(_alike(latents), stop - size, stop, rank) for size, stop in zip(sizes, stops, strict=True)]
-
-
-def event_rank(latents: Latents) -> int:
-    """The rank of a sample of `latents.hard(q)`; the variables are its first axis."""
-    alike = _alike(latents)
-    # Priors are built while a step is traced, too; nothing of this is to stay in it.
-    with tf.init_scope():
-        law = alike.hard(alike.distribution(tf.zeros([alike.num_latents, alike.num_parameters])))
-    return len(law.event_shape)
-
-
-def _alike(latents: Latents) -> AlikeLatents:
-    if not isinstance(latents, AlikeLatents):
-        raise InputError(
-            f"a prior of groups of variables takes those of one kind. Received: {type(latents).__name__}; use the "
-            "prior 'fixed', 'learned', 'mixture', 'vamp' or 'conditional'."
-        )
-    return latents
-
-
-def split_samples(z: tf.Tensor, sizes: Sequence[int], rank: int) -> list[tf.Tensor]:
-    """Samples of events of `rank` dimensions, `[..., N, ...]`, to those of each group."""
-    return tf.split(z, list(sizes), axis=len(z.shape) - rank)
-
-
-def split_law(law, sizes: Sequence[int]) -> list:
-    """The law of each group, of one by which the variables are independent."""
-    count = len(sizes)
-    return [with_parameters(law, _group(sizes, len(law.event_shape), i)) for i in range(count)]
-
-
-def _group(sizes, rank, which):
-    return lambda tensor: tf.split(tensor, list(sizes), axis=tensor.shape.rank - rank)[which]
 
 
 def with_parameters(law, change: Callable[[tf.Tensor], tf.Tensor]):
