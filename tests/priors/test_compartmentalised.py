@@ -16,6 +16,8 @@ from tests.priors.arbitrary import (
     randomize,
 )
 from tfdiscrete import InputError, families, priors
+from tfdiscrete.objectives.rate_per_latent import rate_per_latent
+from tfdiscrete.objectives.relaxed_rate import has_relaxed_density, relaxed_log_prob, relaxed_point
 from tfdiscrete.priors import Compartmentalised, Fixed, Learned
 
 ROWS = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
@@ -65,6 +67,35 @@ def test_kl_and_log_prob_of_learned_groups_are_those_of_one_learned_prior(family
         np.testing.assert_allclose(prior.kl_divergence(law), whole.kl_divergence(law), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rates_of_the_variables_of_learned_groups_are_those_of_one_learned_prior(family):
+    prior, whole = two_learned(make_family(family))
+    q = posterior(make_family(family))
+    np.testing.assert_allclose(rate_per_latent(q, prior), rate_per_latent(q, whole), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(rate_per_latent(q, prior), axis=-1), prior.kl_divergence(q), rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["categorical", "invertible gaussian", "mixed"])
+def test_relaxed_density_of_learned_groups_is_that_of_one_learned_prior(family):
+    prior, whole = two_learned(make_family(family))
+    point = relaxed_point(posterior(make_family(family)), [0, 1], 5, 0.7)
+    np.testing.assert_allclose(
+        relaxed_log_prob(prior, point, 0.7), relaxed_log_prob(whole, point, 0.7), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("part", "has"), [("mixture", True), ("hierarchical", False)])
+def test_there_is_a_relaxed_density_where_all_parts_have_one(part, has):
+    prior = build(Compartmentalised([1, 2], ["learned", part]), make_family("categorical"))
+    assert has_relaxed_density(prior) == has
+    point = relaxed_point(posterior(make_family("categorical")), [0, 1], 5, 0.7)
+    if has:
+        assert relaxed_log_prob(prior, point, 0.7).shape == (5, 4)
+    else:
+        with pytest.raises(InputError, match="density of the relaxed prior, and Hierarchical gives none"):
+            relaxed_log_prob(prior, point, 0.7)
+
+
 def test_log_prob_of_both_kinds_is_the_sum_over_the_groups_in_scipy():
     _, prior = four_groups_of_both_kinds()
     rng = np.random.default_rng(0)
@@ -107,6 +138,20 @@ def test_kl_of_both_kinds_is_the_sum_of_the_closed_forms_and_the_mean_log_ratio(
     np.testing.assert_allclose(prior.kl_divergence(q), expected, rtol=1e-4)
     z = q.sample(20_000, seed=[0, 1])
     assert_mean_is(expected, q.log_prob(z) - prior.log_prob(z))
+
+
+def test_relaxed_density_of_both_kinds_has_that_of_gaussian_groups_as_it_is():
+    family, prior = four_groups_of_both_kinds()
+    point = relaxed_point(posterior(family), [0, 1], 5, 0.7)
+    log_y, c = family.split(point)
+    label, shapes, style, last = prior.parts
+    expected = (
+        np.asarray(relaxed_log_prob(label, log_y[..., :1, :], 0.7))
+        + relaxed_log_prob(shapes, log_y[..., 1:, :], 0.7)
+        + log_mixture([log_normal(c[..., :2], row) for row in style.parameters()], style)
+        + log_normal(c[..., 2:], last.parameters())
+    )
+    np.testing.assert_allclose(relaxed_log_prob(prior, point, 0.7), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -187,8 +187,8 @@ class Objective(abc.ABC):
         obstacles = {each: self._obstacle(each, prior, estimator) for each in self.kls}
         if training and obstacles.get("relaxed", "") is None and not has_relaxed_density(prior):
             obstacles["relaxed"] = (
-                "kl='relaxed' needs the density of the relaxed prior, which priors of independent variables have and "
-                f"mixtures of them, and {type(prior).__name__} has not."
+                "kl='relaxed' needs the density of the relaxed prior, which priors of independent variables have, "
+                f"and groups and mixtures of them, and {type(prior).__name__} has not."
             )
         suiting = [each for each, obstacle in obstacles.items() if obstacle is None]
         if kl in suiting:

@@ -43,8 +43,8 @@ def relaxed_point(q, seed, num_samples, temperature) -> tf.Tensor:
 def relaxed_log_prob(law, point, temperature) -> tf.Tensor:
     """The log density of the law's relaxation at a `relaxed_point`, `[S, B, N, ...]` to `[S, B]`.
 
-    A prior of independent variables has that of its `distribution`, a mixture that of its `components`; another one
-    registers its own:
+    A prior of independent variables has that of its `distribution`, a mixture that of its `components`, one of groups
+    the sum of its `parts`' `with_samples`; another one registers its own:
 
         @relaxed_log_prob.register
         def _(law: MyPrior, point, temperature): ...
@@ -57,9 +57,13 @@ def relaxed_log_prob(law, point, temperature) -> tf.Tensor:
         log_weights, laws = components()
         each = relaxed_log_prob(laws, tf.expand_dims(point, -1 - len(laws.event_shape)), temperature)
         return tf.reduce_logsumexp(tf.cast(log_weights, each.dtype) + each, axis=-1)
+    with_samples = getattr(law, "with_samples", None)
+    if callable(with_samples):
+        return sum(relaxed_log_prob(part, own, temperature) for part, own in with_samples(point))
     raise InputError(
         f"kl='relaxed' needs the density of the relaxed prior, and {type(law).__name__} gives none. Use a prior of "
-        "independent variables, such as 'fixed' or 'learned', or a mixture of them, or kl='analytic' or 'sampled'."
+        "independent variables, such as 'fixed' or 'learned', a mixture of them or groups of such priors, or "
+        "kl='analytic' or 'sampled'."
     )
 
 
@@ -82,7 +86,7 @@ def _(q: InvertibleGaussian, seed, num_samples, temperature):
 
 @relaxed_log_prob.register
 def _(law: InvertibleGaussian, point, temperature):
-    return ProductNormal(tf.cast(law.loc, point.dtype), tf.cast(law.scale, point.dtype), 2).log_prob(point)
+    return relaxed_log_prob(ProductNormal(law.loc, law.scale, 2), point, temperature)
 
 
 @relaxed_point.register
@@ -91,15 +95,22 @@ def _(q: ProductMixed, seed, num_samples, temperature):
 
 
 @relaxed_log_prob.register
+def _(law: ProductNormal, point, temperature):
+    loc, scale = tf.cast(law.loc, point.dtype), tf.cast(law.scale, point.dtype)
+    return ProductNormal(loc, scale, len(law.event_shape)).log_prob(point)
+
+
+@relaxed_log_prob.register
 def _(law: ProductMixed, point, temperature):
     log_y, c = law.split(point)
-    of_continuous = ProductNormal(tf.cast(law.continuous.loc, c.dtype), tf.cast(law.continuous.scale, c.dtype))
-    return relaxed_log_prob(law.discrete, log_y, temperature) + of_continuous.log_prob(c)
+    return relaxed_log_prob(law.discrete, log_y, temperature) + relaxed_log_prob(law.continuous, c, temperature)
 
 
 def has_relaxed_density(law) -> bool:
     """Whether `relaxed_log_prob` knows that of a prior or law."""
     registered = relaxed_log_prob.dispatch(type(law)) is not relaxed_log_prob.dispatch(object)
+    if not registered and hasattr(law, "with_samples"):
+        return all(has_relaxed_density(part) for part in law.parts)
     return registered or any(callable(getattr(law, name, None)) for name in ("distribution", "components"))
 
 
