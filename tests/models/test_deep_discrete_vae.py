@@ -99,6 +99,25 @@ class TestExactness:
         np.testing.assert_allclose(flat(gradient[:networks]), flat(expected.gradient), atol=3e-6)
         assert all(np.abs(part).max() > 1e-4 for part in gradient[networks:])
 
+    @pytest.mark.parametrize("num_layers", [1, 3])
+    def test_a_vamp_prior_is_the_mixture_of_the_top_layer_s_posteriors(self, num_layers):
+        model = make_model(num_layers, prior=priors.VampPrior(4))
+        below = (PIXELS,) if num_layers == 1 else (LATENTS, 3)
+        (inputs,) = model.prior.get_weights()
+        assert inputs.shape == (4, *below)
+        kernel, bias = model.encoders[-1].get_weights()
+        logits = (inputs.reshape(4, -1) @ kernel + bias).reshape(4, 1, LATENTS, 3)
+        each = (all_one_hot(3) * scipy.special.log_softmax(logits, axis=-1)).sum((-2, -1))
+        expected = exact(model, log_prior=scipy.special.logsumexp(each, axis=0) - np.log(4))
+        loss, gradient = loss_and_gradient(model)
+        np.testing.assert_allclose(loss, expected.loss, rtol=2e-6)
+        # The top encoder, and it alone, has the prior's gradient, too.
+        top = 2 * (num_layers - 1)
+        for number, part in enumerate(expected.gradient):
+            difference = np.abs(gradient[number] - part).max()
+            assert difference > 1e-3 if number in (top, top + 1) else difference < 3e-6
+        assert np.abs(gradient[-1]).max() > 1e-4
+
     def test_of_one_layer_it_is_a_discrete_vae(self):
         model = make_model(1)
         family = make_family("categorical")
@@ -485,13 +504,14 @@ SAVED = {
         "estimator": GumbelSoftmax(keras.optimizers.schedules.ExponentialDecay(2.0, decay_steps=3, decay_rate=0.5)),
         "prior": "mixture",
     },
+    "vamp": {"estimator": "score_function", "prior": "vamp"},
 }
 
 
 class TestSaving:
     @pytest.mark.parametrize(
         "options",
-        [pytest.param(o, id=name, marks=pytest.mark.slow if name != "list" else ()) for name, o in SAVED.items()],
+        [pytest.param(o, id=n, marks=() if n in ("list", "vamp") else pytest.mark.slow) for n, o in SAVED.items()],
     )
     def test_a_loaded_model_predicts_the_same_and_trains_on_alike(self, options, tmp_path):
         x = bits()
@@ -502,6 +522,8 @@ class TestSaving:
         assert_same(loaded, model)
         assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
         tf.nest.map_structure(np.testing.assert_array_equal, loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+        np.testing.assert_array_equal(loaded.sample(5, SEED), model.sample(5, SEED))
+        assert loaded.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
         assert_trains_alike(loaded, model, x)
 
     def test_a_checkpoint_has_every_weight(self, tmp_path):

@@ -108,7 +108,7 @@ def test_examples_are_weights_and_a_prior_made_of_the_config_alone_has_none():
 
 
 def test_without_a_model_it_says_what_it_needs():
-    with pytest.raises(InputError, match=r"made of a model's posterior.*give it to a DiscreteVAE, or call connect"):
+    with pytest.raises(InputError, match=r"a model's posterior.*give it to a DiscreteVAE or a DeepDiscreteVAE, or"):
         VampPrior().build((2, 3))
 
 

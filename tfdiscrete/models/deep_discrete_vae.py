@@ -62,7 +62,7 @@ class DeepDiscreteVAE(LatentVariableModel):
         families: what z is: a `families.DiscreteLatents`, or its name, of all layers, or a list from z1 to zL.
         estimator: an `Estimator`, or its name, of which each layer has its own with the same settings; or a list from
             z1 to zL. By default that of the families.
-        prior: p(zL), a `Prior`, or its name.
+        prior: p(zL), a `Prior`, or its name; the pseudo-inputs of a `VampPrior` are codes of the layer below the top.
         likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
         kl: "analytic", what has a closed form outside of the estimators' costs, the entropies and, if the prior has it,
             the top layer's KL; or "sampled", log q - log p of the samples.
@@ -156,12 +156,20 @@ class DeepDiscreteVAE(LatentVariableModel):
             below, context = (None, *self._code_shape(number)), family.logits_shape
         for number in range(self.num_layers, 0, -1):
             self._build_decoder(number)
+        self.prior.connect(self._encode_top, self._below_shape(self.num_layers))
         self.prior.build_for(self.families[-1])
         self.built = True
 
     def _code_shape(self, number: int) -> tuple[int, ...]:
         family = self.families[number - 1]
         return family.codes_shape(family.num_latents)
+
+    def _below_shape(self, number: int) -> tuple[int, ...]:
+        """What the encoder of a layer reads of an example: the data, or the code of the layer below."""
+        return self.data_shape if number == 1 else self._code_shape(number - 1)
+
+    def _encode_top(self, below) -> tf.Tensor:
+        return self.encoders[-1](below, training=False)
 
     def _build_decoder(self, number: int) -> None:
         decoder = self._each("decoder")[number - 1]
@@ -179,8 +187,8 @@ class DeepDiscreteVAE(LatentVariableModel):
 
     def _posterior(self, number: int, below, training=False) -> ProductCategorical:
         """q(z_l|z_{l-1}), of x, or codes of z_{l-1}, with any batch."""
-        rank = len(self.data_shape if number == 1 else self._code_shape(number - 1))
-        return self.families[number - 1].distribution(_apply(self.encoders[number - 1], below, rank, training))
+        parameters = _apply(self.encoders[number - 1], below, len(self._below_shape(number)), training)
+        return self.families[number - 1].distribution(parameters)
 
     def _decode(self, number: int, z, training=False) -> tf.Tensor:
         """The parameters of z_{l-1}, or of the likelihood, of samples z_l with any batch."""

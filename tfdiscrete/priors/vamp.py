@@ -32,7 +32,8 @@ class VampPrior(FiniteMixture):
 
     Learned pseudo-inputs stay in the data's domain, into which each step of the optimizer is projected. The KL has no
     closed form: models sample it. With relaxed samples on the simplex the log mass of each component is extended
-    linearly, and what is trained is not a bound.
+    linearly, and what is trained is not a bound. In a `DeepDiscreteVAE` the encoder is that of the top layer, and its
+    data, so their domain too, are the codes of the layer below.
 
     Example:
 
@@ -122,8 +123,8 @@ class VampPrior(FiniteMixture):
     def build(self, latents):
         if not self._connected:
             raise InputError(
-                "a VampPrior is made of a model's posterior, which it has not: give it to a DiscreteVAE, or call "
-                "connect(encode, data_shape) before build."
+                "a VampPrior is made of a model's posterior, which it has not: give it to a DiscreteVAE or a "
+                "DeepDiscreteVAE, or call connect(encode, data_shape) before build."
             )
         super().build(latents)
         learned = self.pseudo_inputs == "learned"

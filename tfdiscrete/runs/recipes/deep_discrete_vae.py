@@ -12,8 +12,6 @@ from tfdiscrete.runs.recipes.base import setting
 from tfdiscrete.runs.recipes.bounds import held_out_bounds, rows_of_bounds
 from tfdiscrete.runs.recipes.latents import LatentsRecipe
 
-# The VampPrior's pseudo-inputs are for the encoder of a model of one layer.
-_PRIORS = tuple(name for name in priors.BY_NAME_ALONE if name != "vamp")
 _USAGE = ("active_units", "num_latents", "codes_used", "num_codes", "distinct_codes")
 
 
@@ -30,7 +28,9 @@ class DeepDiscreteVAERecipe(LatentsRecipe):
 
     networks: str = setting("linear", "those of each layer; mlp has 300 hidden units, mlp2 512 and 256", DEEP_NETWORKS)
     layers: str = setting("40,20", "latent variables of each layer, from the lowest up", parsed=True)
-    prior: str = setting("learned", "p(z) of the top layer; fixed is uniform, or the family's own", _PRIORS)
+    prior: str = setting(
+        "learned", "p(z) of the top layer; fixed is uniform, or the family's own", priors.BY_NAME_ALONE
+    )
     kl: str = setting("analytic", "in closed form where there is one, or of the samples", NESTED_KL_CHOICES)
 
     def parsed_layers(self) -> tuple[int, ...]:
