@@ -61,7 +61,7 @@ class Exact(NamedTuple):
     """By summing over all codes of all layers, in float64."""
 
     loss: np.ndarray
-    """-ELBO, `[B]`."""
+    """-ELBO, or with the weight that is asked for, `[B]`."""
     distortion: np.ndarray
     """`[B]`."""
     evidence: np.ndarray
@@ -70,11 +70,11 @@ class Exact(NamedTuple):
     """Of the mean loss, as `shared_variables`, those of a prior that is given left out."""
 
 
-def exact(model, x=X, log_prior=None):
+def exact(model, x=X, log_prior=None, beta=1.0):
     """By the joint probabilities of the codes of all layers, `[B, M, ..., M]`, one axis a layer.
 
     `log_prior` is that of all codes of the top layer, `[M]`, in the order of `all_one_hot`; by default the prior's
-    logits are the last variable.
+    logits are the last variable. `beta` is the weight of the rate in the loss.
     """
     num_layers, family = model.num_layers, model.families[0]
     names = {"Categorical": "categorical", "Bernoulli": "bernoulli", "TruncatedCounts": "truncated_counts"}
@@ -113,7 +113,7 @@ def exact(model, x=X, log_prior=None):
         log_top = log_mass(tf.reshape(prior[0], [1, -1])) if log_prior is None else tf.cast(log_prior, tf.float64)
         log_p += tf.reshape(log_top, [1] * num_layers + [-1])
         axes = list(range(1, num_layers + 1))
-        loss = tf.reduce_sum(tf.exp(log_q) * (log_q - log_p - likelihood), axes)
+        loss = tf.reduce_sum(tf.exp(log_q) * (beta * (log_q - log_p) - likelihood), axes)
         mean = tf.reduce_mean(loss)
     distortion = -tf.reduce_sum(tf.exp(log_q) * likelihood, axes)
     evidence = tf.reduce_logsumexp(log_p + likelihood, axes)

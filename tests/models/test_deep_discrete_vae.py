@@ -36,7 +36,7 @@ from tfdiscrete.estimators import (
     ScoreFunction,
 )
 from tfdiscrete.models import DeepDiscreteVAE, DiscreteVAE, make_deep_networks
-from tfdiscrete.objectives import Gaussian
+from tfdiscrete.objectives import ELBO, BetaELBO, CapacityELBO, FreeBits, Gaussian
 from tfdiscrete.serving import export_saved_model
 
 layers = keras.layers
@@ -218,6 +218,59 @@ class TestGradients:
     def test_closed_forms_lower_the_variance(self):
         deviations = [draws(make_model(estimator=MuProp(), kl=kl), 20)[1].std(0) for kl in ("analytic", "sampled")]
         assert np.linalg.norm(deviations[0]) < 0.8 * np.linalg.norm(deviations[1])
+
+
+WARM_UP = keras.optimizers.schedules.PolynomialDecay(0.0, decay_steps=4, end_learning_rate=2.0)
+
+
+class TestWeight:
+    @pytest.mark.parametrize("beta", [0.0, 0.5, 2.0])
+    @pytest.mark.parametrize(("num_layers", "kl"), [(1, "analytic"), (2, "analytic"), (3, "sampled")])
+    def test_enumeration_is_the_sum_over_the_codes_and_the_rate_stays_what_it_is(self, num_layers, kl, beta):
+        model = make_model(num_layers, objective=BetaELBO(beta), kl=kl)
+        expected, unweighted = exact(model, beta=beta), exact(model).loss
+        loss, gradient = loss_and_gradient(model)
+        np.testing.assert_allclose(loss, expected.loss, rtol=2e-6)
+        np.testing.assert_allclose(flat(gradient), flat(expected.gradient), atol=3e-6)
+        terms = model.terms(tf.constant(EXAMPLES), seed=SEED, training=True)
+        np.testing.assert_allclose(terms.reports["distortion"], expected.distortion, rtol=2e-6)
+        np.testing.assert_allclose(terms.reports["rate"], unweighted - expected.distortion, rtol=1e-5)
+
+    @pytest.mark.parametrize("beta", [0.5, 2.0])
+    @pytest.mark.parametrize("name", ["score_function", "disarm"])
+    def test_the_mean_gradient_is_the_exact_one(self, name, beta):
+        estimator, num_layers, family = UNBIASED[name]
+        model = make_model(num_layers, family, estimator=type(estimator)(), objective=BetaELBO(beta))
+        expected = exact(model, beta=beta)
+        losses, gradients = draws(model)
+        assert abs(in_errors(losses, expected.loss.mean())) < 4.5
+        assert np.abs(in_errors(gradients, flat(expected.gradient))).max() < 4.5
+        errors = gradients.std(0, ddof=1) / np.sqrt(len(gradients))
+        assert np.linalg.norm(errors) < 0.1 * np.linalg.norm(flat(expected.gradient))
+
+    @pytest.mark.parametrize("name", ["rao_blackwell", "relax", "gumbel_softmax", "direct_arg_max"])
+    def test_of_the_same_samples_the_rate_is_that_of_the_elbo(self, name):
+        expected = make_model(estimator=name).negative_elbo(tf.constant(EXAMPLES), seed=SEED, training=True)
+        for beta in (0.0, 2.0):
+            model = make_model(estimator=name, objective=BetaELBO(beta))
+            bound = model.negative_elbo(tf.constant(EXAMPLES), seed=SEED, training=True)
+            np.testing.assert_allclose(bound.rate, expected.rate, rtol=1e-5)
+            np.testing.assert_array_equal(bound.distortion, expected.distortion)
+            np.testing.assert_allclose(bound.loss, bound.distortion + beta * bound.rate, rtol=1e-5)
+
+    def test_evaluation_has_no_weight(self):
+        reports = [
+            make_model(objective=objective).evaluate(EXAMPLES, verbose=0, return_dict=True)
+            for objective in ("elbo", BetaELBO(3.0))
+        ]
+        assert reports[0] == reports[1]
+
+    def test_a_schedule_is_of_the_first_layer_s_step(self):
+        model = make_model(estimator="score_function", objective=BetaELBO(WARM_UP))
+        for steps, beta in ((0, 0.0), (3, 1.5)):
+            model.estimator_1.step.assign(steps)
+            bound = model.negative_elbo(tf.constant(EXAMPLES), seed=SEED, training=True)
+            np.testing.assert_allclose(bound.loss, bound.distortion + beta * bound.rate, rtol=1e-5)
 
 
 class TestBounds:
@@ -504,7 +557,7 @@ SAVED = {
         "estimator": GumbelSoftmax(keras.optimizers.schedules.ExponentialDecay(2.0, decay_steps=3, decay_rate=0.5)),
         "prior": "mixture",
     },
-    "vamp": {"estimator": "score_function", "prior": "vamp"},
+    "vamp": {"estimator": "score_function", "prior": "vamp", "objective": BetaELBO(WARM_UP)},
 }
 
 
@@ -615,6 +668,7 @@ class TestRefusals:
             ("families", "bernouli", "bernoulli"),
             ("prior", "fix", "fixed"),
             ("likelihood", "bernouli", "bernoulli"),
+            ("objective", "beta_elb", "beta_elbo"),
             ("kl", "sample", "sampled"),
         ],
     )
@@ -623,6 +677,21 @@ class TestRefusals:
             InputError, match=f"unknown {option.replace('ies', 'y')} '{received}'. Did you mean '{nearest}'"
         ):
             DeepDiscreteVAE(*networks(), **{option: received})
+
+    @pytest.mark.parametrize(
+        ("objective", "received"),
+        [
+            (FreeBits(), r"FreeBits\(nats=0.5, per='latent'\)"),
+            (CapacityELBO(), "CapacityELBO"),
+            ("importance_weighted", "ImportanceWeighted"),
+            (ELBO(sticking_the_landing=True), r"ELBO\(sticking_the_landing=True"),
+            (BetaELBO(prior_temperature=0.5), r"BetaELBO\(.*prior_temperature=0.5"),
+        ],
+    )
+    def test_objectives_of_more_than_the_whole_rate(self, objective, received):
+        message = rf"'elbo' or BetaELBO\(beta\).*a layer's rate has no closed form.*Received: {received}"
+        with pytest.raises(InputError, match=message):
+            DeepDiscreteVAE(*networks(), objective=objective)
 
     @pytest.mark.parametrize("extra", [("y",), ("y", "sample_weight")])
     def test_labels_and_sample_weights(self, extra):

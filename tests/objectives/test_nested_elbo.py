@@ -66,6 +66,19 @@ def test_enumeration_gives_the_bound_and_its_parts(prior, kl, training):
     np.testing.assert_allclose(bound.rate, loss - distortion, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kl", ["analytic", "sampled"])
+@pytest.mark.parametrize("weight", [0.0, 0.5, 4.0])
+def test_a_weight_is_on_the_rate_of_all_layers_in_training_alone(weight, kl):
+    levels, options = make_levels([Enumeration(), Enumeration()]), {"seed": [0, 1], "kl": kl}
+    bound = nested_negative_elbo(X, levels, make_prior(), weight=tf.constant(weight), **options)
+    loss, distortion, _ = by_hand()
+    np.testing.assert_allclose(bound.loss, distortion + weight * (loss - distortion), rtol=1e-6)
+    np.testing.assert_allclose(bound.rate, loss - distortion, rtol=1e-5)
+    np.testing.assert_allclose(bound.distortion, distortion, rtol=1e-6)
+    evaluated = nested_negative_elbo(X, levels, make_prior(), weight=tf.constant(weight), training=False, **options)
+    np.testing.assert_allclose(evaluated.loss, loss, rtol=1e-6)
+
+
 def test_the_distortion_weighs_the_samples_as_the_estimator_does():
     # All codes of the first layer, of unequal weights, however many samples the second one has.
     levels = make_levels([RaoBlackwell(3), ScoreFunction()])

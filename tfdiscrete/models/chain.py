@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from tfdiscrete import estimators, families
+from tfdiscrete import estimators, families, objectives
 from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError
 from tfdiscrete.families import DiscreteLatents
@@ -78,3 +78,20 @@ def discrete_estimator(given) -> estimators.Estimator:
             f"the layers are of discrete variables, whose estimators are {known}. Received: {type(estimator).__name__}."
         )
     return estimator
+
+
+def whole_rate_objective(given) -> objectives.ELBO:
+    """`objectives.get`, of those that read nothing of the rate but its sum, and weigh that."""
+    objective = objectives.get(given)
+    if (
+        not isinstance(objective, objectives.ELBO)
+        or objective.sticking_the_landing
+        or objective.prior_temperature is not None
+    ):
+        settings = ", ".join(f"{name}={value!r}" for name, value in objective.get_config().items())
+        raise InputError(
+            "the objective must be 'elbo' or BetaELBO(beta), a weight on the rate of all layers together: below the "
+            "top a layer's rate has no closed form, its samples are hard ones without a density, and they are not "
+            f"weighed against each other. Received: {type(objective).__name__}({settings})."
+        )
+    return objective

@@ -14,12 +14,19 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfdiscrete import estimators, priors
+from tfdiscrete import estimators, objectives, priors
 from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.errors import InputError, check_name
 from tfdiscrete.families import DiscreteLatents, Latents
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, check_parameters_shape
-from tfdiscrete.models.chain import checked_count, discrete_estimator, discrete_family, fitted_shape, one_each
+from tfdiscrete.models.chain import (
+    checked_count,
+    discrete_estimator,
+    discrete_family,
+    fitted_shape,
+    one_each,
+    whole_rate_objective,
+)
 from tfdiscrete.objectives import Bounds, likelihoods
 from tfdiscrete.objectives.nested_elbo import (
     NESTED_KL_CHOICES,
@@ -37,9 +44,10 @@ class DeepDiscreteVAE(LatentVariableModel):
     """A chain of `L` layers of discrete variables, each with an encoder, a decoder, a family and an estimator.
 
     `fit` takes data `x` alone and reports `loss` (the estimators', nats per example), `distortion`, -E log p(x|z1), and
-    `rate`, the rest; `evaluate` reports the discrete bound: `loss` is then an upper bound on -log p(x). `predict`, and
-    a call, give `probabilities_l`, `index_l` and `code_l` of each layer l from 1 to L, given the likeliest code of the
-    layer below, and `reconstruction`, the likelihood's mean at the likeliest code of z1.
+    `rate`, what all latent variables cost, without the objective's weight; `evaluate` reports the discrete bound:
+    `loss` is then an upper bound on -log p(x). `predict`, and a call, give `probabilities_l`, `index_l` and `code_l` of
+    each layer l from 1 to L, given the likeliest code of the layer below, and `reconstruction`, the likelihood's mean
+    at the likeliest code of z1.
 
     The estimators nest: the cost of a layer's one is evaluated at its samples, for each of which the layer above draws
     its own. With `S` samples in each layer the top one has `S^L`, all in one call of its networks; an estimator that
@@ -64,17 +72,19 @@ class DeepDiscreteVAE(LatentVariableModel):
             z1 to zL. By default that of the families.
         prior: p(zL), a `Prior`, or its name; the pseudo-inputs of a `VampPrior` are codes of the layer below the top.
         likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
+        objective: what is minimised, `objectives.ELBO` or `BetaELBO`, whose weight is on the rate of all layers, or its
+            name; a schedule is of the first layer's estimator. `evaluate` reports the bound.
         kl: "analytic", what has a closed form outside of the estimators' costs, the entropies and, if the prior has it,
             the top layer's KL; or "sampled", log q - log p of the samples.
         seed: of all noise; a non-negative integer, by default drawn from the system and kept in the config.
 
     Raises:
         InputError: for unknown names, lists of other lengths, networks that do not fit each other, families of
-            continuous variables and estimators for such, or a prior that depends on a class.
+            continuous variables and estimators for such, a prior that depends on a class, or another objective.
     """
 
     reported = ("rate", "distortion")
-    parts = ("encoders", "decoders", "families", "estimator", "prior", "likelihood")
+    parts = ("encoders", "decoders", "families", "estimator", "prior", "likelihood", "objective")
 
     def __init__(
         self,
@@ -85,6 +95,7 @@ class DeepDiscreteVAE(LatentVariableModel):
         estimator: str | estimators.Estimator | Sequence[str | estimators.Estimator] | None = None,
         prior: str | priors.Prior = "fixed",
         likelihood: str | likelihoods.Likelihood = "bernoulli",
+        objective: str | objectives.Objective = "elbo",
         kl: str = "analytic",
         seed: int | None = None,
         **kwargs,
@@ -104,6 +115,7 @@ class DeepDiscreteVAE(LatentVariableModel):
                 f"'learned'. Received: {type(self.prior).__name__}."
             )
         self.likelihood = likelihoods.get(likelihood)
+        self.objective = whole_rate_objective(objective)
         self.kl = check_name("kl", kl, NESTED_KL_CHOICES)
         if getattr(encoders[0], "inputs", None):
             self.build(encoders[0].input_shape)
@@ -249,7 +261,15 @@ class DeepDiscreteVAE(LatentVariableModel):
     def negative_elbo(self, x, *, seed, training=False) -> NestedElbo:
         """The training loss, or with `training=False` the discrete bound, for data `[B, *data]`."""
         self._build_for(x)
-        return nested_negative_elbo(x, self._levels(training), self.prior, seed=seed, kl=self.kl, training=training)
+        return nested_negative_elbo(
+            x,
+            self._levels(training),
+            self.prior,
+            seed=seed,
+            kl=self.kl,
+            weight=self.objective.weight(self.estimator_1.step.value),
+            training=training,
+        )
 
     def bounds(self, x, *, seed, num_samples: int) -> Bounds:
         """The discrete ELBO and the importance-weighted bound on log p(x), for data `[B, *data]`; hard samples."""

@@ -85,20 +85,16 @@ class Setting(NamedTuple):
 
 def elbo_terms(setting: Setting, *, weight=None, **options) -> NegativeElbo:
     """Distortion plus `weight` (by default 1) times the rate; `options` are those of `Setting.log_ratio`."""
-
-    def weighted(tensor):
-        return tensor if weight is None else tf.cast(weight, tensor.dtype) * tensor
-
     if setting.kl == "analytic":
         estimate = setting.expectation(negated(setting.log_likelihood))
         rate = setting.analytic_rate(estimate.value.dtype)
         return NegativeElbo(
-            estimate.value + weighted(rate), tf.stop_gradient(rate), tf.stop_gradient(estimate.value), estimate
+            estimate.value + weighted(rate, weight), tf.stop_gradient(rate), tf.stop_gradient(estimate.value), estimate
         )
     log_ratio = setting.log_ratio(**options)
 
     def cost(z):
-        ratio = weighted(log_ratio(z))
+        ratio = weighted(log_ratio(z), weight)
         return ratio - tf.cast(setting.log_likelihood(z), ratio.dtype)
 
     estimate = setting.expectation(cost)
@@ -106,7 +102,12 @@ def elbo_terms(setting: Setting, *, weight=None, **options) -> NegativeElbo:
     relaxed = setting.kl == "relaxed"
     rate = mean_over_samples(log_ratio(estimate.sample)) if relaxed else setting.expectation(log_ratio).value
     rate = tf.cast(tf.stop_gradient(rate), estimate.value.dtype)
-    return NegativeElbo(estimate.value, rate, tf.stop_gradient(estimate.value) - weighted(rate), estimate)
+    return NegativeElbo(estimate.value, rate, tf.stop_gradient(estimate.value) - weighted(rate, weight), estimate)
+
+
+def weighted(tensor: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
+    """The tensor times `weight` `[]`, in its own type; None is 1."""
+    return tensor if weight is None else tf.cast(weight, tensor.dtype) * tensor
 
 
 def negated(log_likelihood: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -36,8 +36,8 @@ class BetaELBO(ELBO):
         super().__init__(**kwargs)
         self.beta = check_scheduled("beta", deserialize_temperature(beta))
 
-    def _weight(self, setting):
-        return scheduled_at(self.beta, setting.estimator.step.value)
+    def weight(self, step):
+        return scheduled_at(self.beta, step)
 
     def _training_bound(self, estimator, kl):
         if isinstance(self.beta, Schedule) or self.beta < 1.0:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import check_bool
 from tfdiscrete.estimators import Estimator
-from tfdiscrete.objectives.base import KL_CHOICES, NegativeElbo, Objective, Setting, elbo_bound, elbo_terms
+from tfdiscrete.objectives.base import KL_CHOICES, NegativeElbo, Objective, elbo_bound, elbo_terms
 from tfdiscrete.objectives.relaxed_rate import relaxes
 from tfdiscrete.ops.temperature import check_temperature
 
@@ -49,13 +49,13 @@ class ELBO(Objective):
     def _train(self, setting):
         return elbo_terms(
             setting,
-            weight=self._weight(setting),
+            weight=self.weight(setting.estimator.step.value),
             sticking_the_landing=self.sticking_the_landing,
             prior_temperature=self.prior_temperature,
         )
 
-    def _weight(self, setting: Setting) -> tf.Tensor | None:
-        """What the rate is multiplied by, `[]`; None for 1."""
+    def weight(self, step) -> tf.Tensor | None:
+        """What training multiplies the rate by at a step of the estimator, `[]`; None for 1."""
         return None
 
     def _training_bound(self, estimator, kl):

@@ -6,6 +6,10 @@
     F_L(z_{L-1}) = E_{q(zL|z_{L-1})}[-log p(z_{L-1}|zL)] + KL(q(zL|z_{L-1}) || p(zL))
     F_1(x) = -ELBO >= -log p(x)
 
+All of F_2 is rate: with a weight on the rate the first layer alone has it,
+
+    E_{q(z1|x)}[-log p(x|z1) + beta F_2(z1)] - beta H(q(z1|x))
+
 The expectations nest: the cost of a layer's estimator holds the estimate of the layer above. If value and gradient of
 that are unbiased for each z_l, by noise of its own, an unbiased estimator makes an unbiased estimate of F_l of it.
 
@@ -22,6 +26,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import check_name
 from tfdiscrete.estimators import Estimate, Estimator
+from tfdiscrete.objectives.base import weighted
 from tfdiscrete.objectives.evaluation import Bounds, log_mean_exp_error
 from tfdiscrete.ops import log_mean_exp, split_seed
 
@@ -48,7 +53,7 @@ class NestedElbo(NamedTuple):
     loss: tf.Tensor
     """`[B]`, nats: its gradient is that of the estimators."""
     rate: tf.Tensor
-    """`[B]`, nats: `loss` less the distortion, what all latent variables cost; no gradient."""
+    """`[B]`, nats: what all latent variables cost, without a weight; no gradient."""
     distortion: tf.Tensor
     """`[B]`, nats: -E log p(x|z1); no gradient."""
     estimates: list[tuple[Estimator, Estimate]]
@@ -56,7 +61,14 @@ class NestedElbo(NamedTuple):
 
 
 def nested_negative_elbo(
-    x: tf.Tensor, levels: Sequence[Level], prior, *, seed: tf.Tensor, kl: str = "analytic", training: bool = True
+    x: tf.Tensor,
+    levels: Sequence[Level],
+    prior,
+    *,
+    seed: tf.Tensor,
+    kl: str = "analytic",
+    weight: tf.Tensor | None = None,
+    training: bool = True,
 ) -> NestedElbo:
     """The negative ELBO, or an estimate of it with the gradient of all its parts.
 
@@ -69,6 +81,7 @@ def nested_negative_elbo(
         seed: int32 `[2]`.
         kl: "analytic", what has a closed form outside of the estimators: the entropies of all levels, and for the top
             one the KL, if the prior has it; or "sampled", log q - log p at the samples, inside their costs.
+        weight: what training multiplies the rate by, `[]`; by default 1.
         training: passed on to the estimators; False gives the discrete bound.
 
     Returns:
@@ -78,28 +91,34 @@ def nested_negative_elbo(
         InputError: for another `kl`.
     """
     check_name("kl", kl, NESTED_KL_CHOICES)
+    weight = weight if training else None
     seeds = split_seed(seed, len(levels))
     first: dict[int, Estimate] = {}
-    distortions: list[tf.Tensor] = []
+    # Of the first level: its cost's distortion and parts of the rate, and what of the rate has a closed form.
+    parts: list[tf.Tensor] = []
+    closed_form: list[tf.Tensor] = []
 
     def expectation(number: int, below: tf.Tensor) -> Estimate:
-        """F of a level, of each `below`."""
+        """F of a level, of each `below`; the first one's with the weight."""
         level, top = levels[number], number == len(levels) - 1
+        own_weight = None if number else weight
         q = level.posterior(below)
 
         def cost(z):
-            value = -level.log_likelihood(below, z)
-            if number == 0 and not distortions:
-                tape.watch(value)
-                distortions.append(value)
+            each = [-level.log_likelihood(below, z)]
             if kl == "sampled":
-                value += tf.cast(q.log_prob(z), value.dtype)
+                each.append(q.log_prob(z))
             if not top:
                 above = expectation(number + 1, _joined(z))
-                return above._replace(value=value + tf.cast(tf.reshape(above.value, tf.shape(value)), value.dtype))
-            if kl == "sampled" or not prior.has_analytic_kl:
-                value -= tf.cast(prior.log_prob(z), value.dtype)
-            return value
+                each.append(tf.reshape(above.value, tf.shape(each[0])))
+            elif kl == "sampled" or not prior.has_analytic_kl:
+                each.append(-prior.log_prob(z))
+            each = [tf.cast(part, each[0].dtype) for part in each]
+            if number == 0 and not parts:
+                tape.watch(each[0])
+                parts.extend(each)
+            value = sum((weighted(part, own_weight) for part in each[1:]), start=each[0])
+            return value if top else above._replace(value=value)
 
         estimate = level.estimator.estimate(q, cost, seed=seeds[number], context=below, training=training)
         # Estimators evaluate hard z first, if at all; only that evaluation counts for their statistics.
@@ -107,18 +126,25 @@ def nested_negative_elbo(
         if kl == "sampled":
             return estimate
         closed = prior.kl_divergence(q) if top and prior.has_analytic_kl else -q.entropy()
-        return estimate._replace(value=estimate.value + tf.cast(closed, estimate.value.dtype))
+        closed = tf.cast(closed, estimate.value.dtype)
+        if number == 0:
+            closed_form.append(closed)
+        return estimate._replace(value=estimate.value + weighted(closed, own_weight))
 
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         loss = expectation(0, x).value
     # The derivative of the value by a cost is the weight of its sample: nothing else in it depends on costs.
-    weights = tape.gradient(first[0].value, distortions[0])
-    distortion = tf.stop_gradient(tf.reduce_sum(weights * distortions[0], axis=0))
+    shares = tape.gradient(first[0].value, parts[0])
+    distortion, *rates = (tf.stop_gradient(tf.reduce_sum(shares * part, axis=0)) for part in parts)
+    if weight is None:
+        rate = tf.stop_gradient(loss) - distortion
+    else:
+        rate = tf.add_n([*rates, *map(tf.stop_gradient, closed_form)])
     estimates = [(levels[0].estimator, first[0])]
     for number, level in enumerate(levels[1:], 1):
         counted = tf.zeros_like(first[number].auxiliary)
         estimates.append((level.estimator, first[number]._replace(auxiliary=counted)))
-    return NestedElbo(loss, tf.stop_gradient(loss) - distortion, distortion, estimates)
+    return NestedElbo(loss, rate, distortion, estimates)
 
 
 def nested_bounds(x: tf.Tensor, levels: Sequence[Level], prior, *, seed: tf.Tensor, num_samples: int) -> Bounds:
