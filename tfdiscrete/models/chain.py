@@ -1,14 +1,17 @@
 """The parts of a model with several stochastic layers: as many of each kind as there are layers, and fit for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
+import tensorflow_probability as tfp
 
 from tfdiscrete import estimators, families, objectives
 from tfdiscrete.distributions import Family
 from tfdiscrete.errors import InputError
-from tfdiscrete.families import DiscreteLatents
+from tfdiscrete.families import DiscreteLatents, Gaussian, Latents
 from tfdiscrete.models.base import output_shape
+
+tfd = tfp.distributions
 
 
 def fitted_shape(name: str, network: keras.Model, input_shape) -> tuple[int | None, ...]:
@@ -57,27 +60,34 @@ def one_each(name: str, given, count: int, get: Callable) -> list:
     return parts
 
 
-def discrete_family(given) -> DiscreteLatents:
-    """`families.get`, of variables with categories alone."""
-    family = families.get(given)
-    if not isinstance(family, DiscreteLatents):
-        raise InputError(
-            "the layers must be of variables with categories, 'categorical', 'bernoulli' or 'truncated_counts': "
-            "log p(z_l|z_{l+1}) is the probability of a hard code, and what DeepDiscreteVAE's estimators draw are "
-            f"such codes. Received: {type(family).__name__}, whose samples have a density; use DiscreteVAE."
-        )
-    return family
+def chain_families(given, count: int) -> list[Latents]:
+    """The family of each layer, of variables with categories, or at the top of others Gaussian."""
+    made = one_each("families", given, count, families.get)
+    for number, family in enumerate(made, 1):
+        allowed = (DiscreteLatents, Gaussian) if 1 < number == count else DiscreteLatents
+        if not isinstance(family, allowed):
+            raise InputError(
+                "the layers must be of variables with categories, 'categorical', 'bernoulli' or 'truncated_counts', "
+                "and only the top one above others may be 'gaussian': log p(z_l|z_{l+1}) is the probability of a hard "
+                f"code. Received: layer {number} of {count} of {type(family).__name__} variables, whose samples have a "
+                "density; use DiscreteVAE."
+            )
+    return made
 
 
-def discrete_estimator(given) -> estimators.Estimator:
-    """`estimators.get`, of those for variables with categories alone."""
-    estimator = estimators.get(given)
-    if estimator.takes is not Family:
-        known = ", ".join(repr(name) for name, cls in estimators.REGISTRY.items() if cls.takes is Family)
-        raise InputError(
-            f"the layers are of discrete variables, whose estimators are {known}. Received: {type(estimator).__name__}."
-        )
-    return estimator
+def chain_estimators(given, made: Sequence[Latents]) -> list[estimators.Estimator]:
+    """The estimator of each layer, one for its family; by default that of the family."""
+    chosen = [family.estimator for family in made] if given is None else given
+    parts = one_each("estimator", chosen, len(made), estimators.get)
+    for number, (family, estimator) in enumerate(zip(made, parts, strict=True), 1):
+        takes = Family if isinstance(family, DiscreteLatents) else tfd.Distribution
+        if estimator.takes is not takes:
+            known = ", ".join(repr(name) for name, cls in estimators.REGISTRY.items() if cls.takes is takes)
+            raise InputError(
+                f"layer {number} is of {type(family).__name__} variables, whose estimators are {known}. "
+                f"Received: {type(estimator).__name__}; a list has one for each layer."
+            )
+    return parts
 
 
 def whole_rate_objective(given) -> objectives.ELBO:

@@ -1,4 +1,4 @@
-"""A variational autoencoder with several stochastic layers of discrete latent variables.
+"""A variational autoencoder with several stochastic layers of discrete latent variables, on top perhaps Gaussian ones.
 
     q(z|x) = q(z1|x) q(z2|z1) .. q(zL|z_{L-1}),    p(x, z) = p(zL) p(z_{L-1}|zL) .. p(z1|z2) p(x|z1)
 
@@ -15,18 +15,10 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete import estimators, objectives, priors
-from tfdiscrete.distributions import ProductCategorical
 from tfdiscrete.errors import InputError, check_name
-from tfdiscrete.families import DiscreteLatents, Latents
+from tfdiscrete.families import Latents
 from tfdiscrete.models.base import Endpoint, LatentVariableModel, Terms, check_parameters_shape
-from tfdiscrete.models.chain import (
-    checked_count,
-    discrete_estimator,
-    discrete_family,
-    fitted_shape,
-    one_each,
-    whole_rate_objective,
-)
+from tfdiscrete.models.chain import chain_estimators, chain_families, checked_count, fitted_shape, whole_rate_objective
 from tfdiscrete.objectives import Bounds, likelihoods
 from tfdiscrete.objectives.nested_elbo import (
     NESTED_KL_CHOICES,
@@ -43,11 +35,13 @@ from tfdiscrete.ops.precision import widen
 class DeepDiscreteVAE(LatentVariableModel):
     """A chain of `L` layers of discrete variables, each with an encoder, a decoder, a family and an estimator.
 
+    The top layer may be of Gaussian variables: log p(z_{L-1}|zL) is of hard codes, and differentiable in zL.
+
     `fit` takes data `x` alone and reports `loss` (the estimators', nats per example), `distortion`, -E log p(x|z1), and
     `rate`, what all latent variables cost, without the objective's weight; `evaluate` reports the discrete bound:
     `loss` is then an upper bound on -log p(x). `predict`, and a call, give `probabilities_l`, `index_l` and `code_l` of
-    each layer l from 1 to L, given the likeliest code of the layer below, and `reconstruction`, the likelihood's mean
-    at the likeliest code of z1.
+    each layer l from 1 to L (of Gaussian variables `mean_L`, `scale_L` and `code_L`), given the likeliest code of the
+    layer below, and `reconstruction`, the likelihood's mean at the likeliest code of z1.
 
     The estimators nest: the cost of a layer's one is evaluated at its samples, for each of which the layer above draws
     its own. With `S` samples in each layer the top one has `S^L`, all in one call of its networks; an estimator that
@@ -67,9 +61,10 @@ class DeepDiscreteVAE(LatentVariableModel):
     Args:
         encoders: Keras models, data `[B, *data]` to the parameters of z1, z1's code to those of z2, up to zL.
         decoders: Keras models, zL's code to the parameters of z_{L-1}, down to z1's code to those of the likelihood.
-        families: what z is: a `families.DiscreteLatents`, or its name, of all layers, or a list from z1 to zL.
+        families: what z is: a `families.DiscreteLatents`, or its name, of all layers, or a list from z1 to zL, the last
+            of which may be `families.Gaussian`.
         estimator: an `Estimator`, or its name, of which each layer has its own with the same settings; or a list from
-            z1 to zL. By default that of the families.
+            z1 to zL, with "pathwise" for Gaussian variables. By default those of the families.
         prior: p(zL), a `Prior`, or its name; the pseudo-inputs of a `VampPrior` are codes of the layer below the top.
         likelihood: a `Likelihood`, or "bernoulli", "gaussian" or "categorical".
         objective: what is minimised, `objectives.ELBO` or `BetaELBO`, whose weight is on the rate of all layers, or its
@@ -80,7 +75,8 @@ class DeepDiscreteVAE(LatentVariableModel):
 
     Raises:
         InputError: for unknown names, lists of other lengths, networks that do not fit each other, families of
-            continuous variables and estimators for such, a prior that depends on a class, or another objective.
+            continuous variables below the top, estimators of other variables than their layer's, a prior that depends
+            on a class, or another objective.
     """
 
     reported = ("rate", "distortion")
@@ -105,9 +101,8 @@ class DeepDiscreteVAE(LatentVariableModel):
         # One by one: TensorFlow checkpoints do not see layers in a list.
         self._set_each("encoder", encoders)
         self._set_each("decoder", decoders[::-1])
-        self._set_each("family", one_each("families", families, self.num_layers, discrete_family))
-        chosen = [family.estimator for family in self.families] if estimator is None else estimator
-        self._set_each("estimator", one_each("estimator", chosen, self.num_layers, discrete_estimator))
+        self._set_each("family", chain_families(families, self.num_layers))
+        self._set_each("estimator", chain_estimators(estimator, self.families))
         self.prior = priors.get(prior)
         if self.prior.takes_condition:
             raise InputError(
@@ -138,7 +133,7 @@ class DeepDiscreteVAE(LatentVariableModel):
         return self._each("decoder")[::-1]
 
     @property
-    def families(self) -> list[DiscreteLatents]:
+    def families(self) -> list[Latents]:
         """From z1 to zL: `family_1` and so on."""
         return self._each("family")
 
@@ -155,7 +150,7 @@ class DeepDiscreteVAE(LatentVariableModel):
             return
         self.data_shape = tuple(input_shape[1:])
         below: tuple[int | None, ...] = (None, *self.data_shape)
-        context = below
+        context: tuple[int | None, ...] | None = below
         for number, (encoder, family) in enumerate(zip(self.encoders, self.families, strict=True), 1):
             parameters = fitted_shape(f"encoder {number}", encoder, below)
             # Those of a loaded model were built with their configs.
@@ -197,7 +192,7 @@ class DeepDiscreteVAE(LatentVariableModel):
 
     # The layers.
 
-    def _posterior(self, number: int, below, training=False) -> ProductCategorical:
+    def _posterior(self, number: int, below, training=False):
         """q(z_l|z_{l-1}), of x, or codes of z_{l-1}, with any batch."""
         parameters = _apply(self.encoders[number - 1], below, len(self._below_shape(number)), training)
         return self.families[number - 1].distribution(parameters)

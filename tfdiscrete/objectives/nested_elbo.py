@@ -1,4 +1,4 @@
-"""The evidence lower bound of a chain of discrete layers, of which each has a gradient estimator of its own.
+"""The evidence lower bound of a chain of layers, discrete below the top, each with a gradient estimator of its own.
 
     q(z|x) = q(z1|x) q(z2|z1) .. q(zL|z_{L-1}),    p(x, z) = p(zL) p(z_{L-1}|zL) .. p(z1|z2) p(x|z1)
 
@@ -40,7 +40,7 @@ class Level(NamedTuple):
     """
 
     posterior: Callable[[tf.Tensor], Any]
-    """`below` to q(z_l|below), a `Family` with log probabilities and an entropy, and batch `[B]`."""
+    """`below` to q(z_l|below), batch `[B]`: a `Family` with log probabilities and an entropy, or on top a Gaussian."""
     log_likelihood: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     """`below` and z_l `[S, B, *event]` to log p(below|z_l), `[S, B]`, in float32 at least."""
     estimator: Estimator
@@ -163,7 +163,7 @@ def nested_bounds(x: tf.Tensor, levels: Sequence[Level], prior, *, seed: tf.Tens
     below, log_weights, distortion = x, tf.zeros([]), None
     for number, (level, own_seed) in enumerate(zip(levels, split_seed(seed, len(levels)), strict=True)):
         q = level.posterior(below)
-        z = q.sample_one_hot(own_seed, num_samples if number == 0 else 1)
+        z = q.sample(num_samples if number == 0 else 1, seed=own_seed)
         log_p = level.log_likelihood(below, z)
         distortion = -tf.reduce_mean(log_p, axis=0) if distortion is None else distortion
         ratio = log_p - tf.cast(q.log_prob(z), log_p.dtype)
