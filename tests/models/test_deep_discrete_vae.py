@@ -369,14 +369,9 @@ class TestEstimators:
         assert all(np.abs(part).max() > 0 for part in gradient)
 
     def test_families_may_differ(self):
-        bernoulli = families.Bernoulli()
-        first = make_deep_networks("linear", data_shape=(4,), parameter_shape=(4,), num_latents=[3], family=bernoulli)
-        second = make_deep_networks(
-            "linear", data_shape=(3,), parameter_shape=(3, 1), num_latents=[2], num_categories=4
-        )
-        model = DeepDiscreteVAE(
-            first.encoders + second.encoders, second.decoders + first.decoders, families=["bernoulli", "categorical"]
-        )
+        each = [families.Bernoulli(), families.Categorical(4)]
+        made = make_deep_networks("linear", data_shape=(4,), parameter_shape=(4,), num_latents=(3, 2), family=each)
+        model = DeepDiscreteVAE(*made, families=["bernoulli", "categorical"])
         outputs = model.predict(EXAMPLES, verbose=0)
         assert outputs["code_1"].shape == (3, 3)
         assert outputs["code_2"].shape == (3, 2, 4)

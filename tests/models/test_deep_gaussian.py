@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests.models.deep_problem import PIXELS, SEED, X, all_one_hot, flat, loss_and_gradient, shared_variables
 from tfdiscrete import InputError
 from tfdiscrete.estimators import Enumeration, Pathwise, ScoreFunction
-from tfdiscrete.families import Gaussian
+from tfdiscrete.families import Categorical, Gaussian
 from tfdiscrete.models import DeepDiscreteVAE, make_deep_networks
 from tfdiscrete.objectives import BetaELBO
 
@@ -23,13 +23,13 @@ LOG_MASSES = np.log(MASSES / MASSES.sum())
 
 
 def make_networks(num_gaussians=1):
-    below = make_deep_networks(
-        "linear", data_shape=(PIXELS,), parameter_shape=(PIXELS,), num_latents=[2], num_categories=3
+    return make_deep_networks(
+        "linear",
+        data_shape=(PIXELS,),
+        parameter_shape=(PIXELS,),
+        num_latents=(2, num_gaussians),
+        family=[Categorical(3), Gaussian()],
     )
-    top = make_deep_networks(
-        "linear", data_shape=(2, 3), parameter_shape=(2, 3), num_latents=[num_gaussians], family=Gaussian()
-    )
-    return below.encoders + top.encoders, top.decoders + below.decoders
 
 
 def make_model(num_gaussians=1, **options):

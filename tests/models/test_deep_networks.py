@@ -19,6 +19,13 @@ def test_each_layer_reads_what_the_one_below_or_above_gives(name):
     assert [network.output_shape for network in decoders] == [(None, 3, 4), (None, 5, 4), (None, 8, 8)]
 
 
+def test_each_layer_may_have_a_family_of_its_own():
+    encoders, decoders = make(family=[families.Categorical(4), families.Gaussian()])
+    assert [network.output_shape for network in encoders] == [(None, 3, 4), (None, 2, 2)]
+    assert [network.input_shape for network in decoders] == [(None, 2), (None, 3, 4)]
+    assert decoders[0].output_shape == (None, 3, 4)
+
+
 def test_two_linear_layers_of_200_bits_have_the_weights_of_the_published_model():
     encoders, decoders = make_deep_networks(
         "linear", data_shape=(28, 28), parameter_shape=(28, 28), num_latents=(200, 200), family=families.Bernoulli()
@@ -46,6 +53,7 @@ def test_no_two_networks_begin_alike_and_the_seed_decides():
         ({"num_latents": ()}, r"Received: num_latents=\(\)"),
         ({"num_latents": (3, 0)}, "num_latents must be an integer of at least 1"),
         ({"num_categories": 3, "family": families.Bernoulli()}, "give either num_categories"),
+        ({"family": [families.Bernoulli()]}, "one for all layers, or a list of 2. Received: 1 families"),
     ],
 )
 def test_what_makes_no_networks_is_refused(arguments, message):

@@ -35,7 +35,7 @@ def make_deep_networks(
     parameter_shape: tuple[int, ...],
     num_latents: Sequence[int],
     num_categories: int | None = None,
-    family: Latents | None = None,
+    family: Latents | Sequence[Latents] | None = None,
     seed: int = 0,
 ) -> DeepNetworks:
     """Makes an encoder and a decoder for each stochastic layer.
@@ -46,14 +46,14 @@ def make_deep_networks(
         parameter_shape: what the likelihood reads for one example (`Likelihood.parameter_shape`).
         num_latents: of each layer, from z1 to zL.
         num_categories: `K`, of categorical variables.
-        family: other variables, of all layers; either this or `num_categories`.
+        family: other variables, of all layers, or a list from z1 to zL; either this or `num_categories`.
         seed: of the initial weights.
 
     Returns:
         `DeepNetworks`.
 
     Raises:
-        InputError: for an unknown name, no layer, or counts below 1.
+        InputError: for an unknown name, no layer, counts below 1, or a list of another length.
     """
     if name not in DEEP_NETWORKS:
         raise unknown_name("deep network", name, DEEP_NETWORKS)
@@ -62,20 +62,25 @@ def make_deep_networks(
             "num_latents must be the numbers of variables of all layers, such as (200, 200). "
             f"Received: num_latents={num_latents!r}."
         )
-    variables = Categorical(num_categories) if family is None else family
+    each = [family] * len(num_latents) if family is None or isinstance(family, Latents) else list(family)
+    if len(each) != len(num_latents):
+        raise InputError(
+            f"family must be one for all layers, or a list of {len(num_latents)}. Received: {len(each)} families."
+        )
     encoders: list[keras.Model] = []
     decoders: list[keras.Model] = []
-    for level, latents in enumerate(num_latents):
+    for level, (latents, own) in enumerate(zip(num_latents, each, strict=True)):
         encoder, decoder = make_networks(
             name,
             data_shape=data_shape,
             parameter_shape=parameter_shape,
             num_latents=latents,
             num_categories=num_categories,
-            family=family,
+            family=own,
             seed=seed * len(num_latents) + level,
         )
         encoders.append(encoder)
         decoders.insert(0, decoder)
+        variables = Categorical(num_categories) if own is None else own
         data_shape, parameter_shape = variables.codes_shape(latents), variables.parameters_shape(latents)
     return DeepNetworks(encoders, decoders)
