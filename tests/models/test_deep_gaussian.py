@@ -144,6 +144,9 @@ def test_the_importance_weighted_bound_nears_the_evidence():
 
 def test_samples_follow_the_generative_model():
     model, count = make_model(), 4000
+    # So that the codes tell where z2 is, and how far it spreads.
+    model.prior.set_weights([np.array([[0.5, 0.4]])])
+    model.decoder_2.set_weights([4.0 * weight for weight in model.decoder_2.get_weights()])
     samples = model.sample(count, [1, 2]).numpy()
     (kernel, bias), (prior,) = model.decoders[0].get_weights(), model.prior.get_weights()
     z = prior[0, 0] + np.exp(prior[0, 1]) * NODES
