@@ -87,7 +87,11 @@ class StraightThroughOneHot(tfd.Distribution):
         return gumbel_max(self._logits)
 
     def _parameter_control_dependencies(self, is_init):
-        return parameter_assertions(logits=self._logits) if is_init and self.validate_args else []
+        return (
+            parameter_assertions(logits=tf.convert_to_tensor(self.parameters["logits"]))
+            if is_init and self.validate_args
+            else []
+        )
 
     def _event_shape(self):
         return self._logits.shape[-1:]
