@@ -43,7 +43,6 @@ class Counter:
 
     def __init__(self, model):
         """Replaces the model's cost by a counted one."""
-
         from tfdiscrete.estimators.base import CheckedCost
 
         self.forward = self.backward = 0.0

@@ -688,11 +688,21 @@ class TestRefusals:
         with pytest.raises(InputError, match=message):
             DeepDiscreteVAE(*networks(), objective=objective)
 
-    @pytest.mark.parametrize("extra", [("y",), ("y", "sample_weight")])
-    def test_labels_and_sample_weights(self, extra):
-        with pytest.raises(InputError, match=r"learns from x alone\. Received: labels or sample weights"):
+    @pytest.mark.parametrize(
+        ("extra", "message"),
+        [(("y",), r"learns from x alone\. Received: labels"), (("y", "sample_weight"), "counts every example once")],
+    )
+    def test_labels_and_sample_weights(self, extra, message):
+        with pytest.raises(InputError, match=message):
             make_model().fit(EXAMPLES, verbose=0, **{name: np.ones(3) for name in extra})
 
     def test_data_outside_of_the_likelihood_s_domain(self):
         with pytest.raises(InputError, match="zeros and ones. Received: data from 0 to 255"):
             make_model().fit(EXAMPLES * 255, verbose=0)
+
+
+def test_a_model_saved_without_an_objective_has_the_elbo():
+    networks = make_deep_networks("linear", data_shape=(5,), parameter_shape=(5,), num_latents=(2, 1), num_categories=3)
+    config = DeepDiscreteVAE(*networks).get_config()
+    del config["objective"]
+    assert type(DeepDiscreteVAE.from_config(config).objective) is ELBO

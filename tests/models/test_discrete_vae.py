@@ -612,6 +612,11 @@ class TestRefusals:
         with pytest.raises(InputError, match="counts every example once. Received: sample_weight; leave it out"):
             getattr(vae, method)(x, verbose=0, **{name: np.ones(len(x)) for name in ("sample_weight", *others)})
 
+    def test_sample_weights_of_validation_data_are_refused(self):
+        x = bits()
+        with pytest.raises(InputError, match="counts every example once. Received: sample_weight of validation_data"):
+            make_vae().fit(x, validation_data=(x, None, np.ones(len(x))), verbose=0)
+
     def test_class_weights_are_refused(self):
         with pytest.raises(InputError, match="counts every example once. Received: class_weight"):
             make_vae().fit(bits(), class_weight={0: 1.0}, verbose=0)

@@ -59,6 +59,12 @@ def branched():
     return keras.Model(code, layers.Add()([layers.Dense(6)(flat), layers.Dense(6)(flat)]))
 
 
+def mixing():
+    code = keras.Input((3, 4))
+    hidden = layers.Dense(6)(layers.Flatten()(code))
+    return keras.Model(code, hidden - keras.ops.mean(hidden, axis=0))
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
@@ -112,8 +118,9 @@ def test_other_decoders_have_no_such_shortcut(make):
         (lambda: decoder_of(layers.Flatten(), layers.BatchNormalization(), layers.Dense(6)), False),
         (lambda: decoder_of(layers.Flatten(), Doubled(6)), False),
         (Subclassed, False),
+        (mixing, False),
     ],
-    ids=[*CHAINS, "shared", "dense in rows", "dropout", "normalized", "another dense", "subclassed"],
+    ids=[*CHAINS, "shared", "dense in rows", "dropout", "normalized", "another dense", "subclassed", "mixing"],
 )
 def test_codes_are_decoded_once_for_all_examples_where_no_layer_mixes_them_or_draws(make, expected):
     assert is_deterministic(make()) == expected

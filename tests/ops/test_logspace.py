@@ -80,3 +80,9 @@ def test_certain_bits_have_finite_log_odds_and_stay_certain(dtype):
     assert np.isfinite(tf.cast(found, tf.float64)).all()
     np.testing.assert_array_equal(tf.cast(tf.sigmoid(found), tf.float64)[::2], [0.0, 1.0])
     assert found[1] == -2.0
+
+
+def test_a_row_without_a_possible_category_is_no_law_and_stays_so():
+    found = finite_logits(tf.constant([[-np.inf, -np.inf], [-np.inf, 0.0]]))
+    assert np.isneginf(found[0]).all()
+    assert np.isfinite(found[1]).all()

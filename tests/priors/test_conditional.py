@@ -153,7 +153,7 @@ class TestInAModel:
         x, y = bits(30)
         with pytest.raises(InputError, match=r"learns from x alone.*prior=Conditional\(num_classes\)"):
             make_vae("learned").fit(x, y, verbose=0)
-        with pytest.raises(InputError, match="Received: labels or sample weights"):
+        with pytest.raises(InputError, match="counts every example once. Received: sample_weight"):
             make_vae(Conditional(3)).fit(x, y, sample_weight=np.ones(30), verbose=0)
         with pytest.raises(InputError, match="takes no condition"):
             make_vae("learned").sample(3, SEED, condition=0)

@@ -314,18 +314,40 @@ class TestAPriorOfAnotherModel:
     @pytest.mark.parametrize("name", ["fixed", "learned", "mixture"])
     def test_of_other_variables_is_refused(self, name):
         prior = self.of_counts(priors.get(name))
-        with pytest.raises(InputError, match=r"built for, 2 of TruncatedCounts\(.*make another one.* 2 of Categorical"):
+        with pytest.raises(
+            InputError, match=r"built for, 2 TruncatedCounts variables.*make another one.* a model of 2 Categ"
+        ):
             make_vae(prior)
 
     def test_of_another_number_of_variables_is_refused(self):
         prior = priors.Fixed()
         make_vae(prior, latents=1)
-        with pytest.raises(InputError, match=r"built for, 1 of Categorical.* Received: a model of 2 of Categorical"):
+        with pytest.raises(
+            InputError, match=r"built for, 1 Categorical variables.* Received: a model of 2 Categorical"
+        ):
             make_vae(prior)
 
     def test_of_as_many_variables_of_its_family_is_taken(self):
         prior = priors.Learned()
         assert make_vae(prior).prior is make_vae(prior).prior is prior
+
+    def test_settings_that_say_the_same_are_alike(self):
+        prior = priors.Fixed()
+        for law in (2, 2.0):
+            make_vae(prior, families.TruncatedCounts("poisson", prior=law), latents=2)
+
+    def test_of_groups_that_another_model_has_is_refused(self):
+        groups = priors.Compartmentalised([1, 1], ["vamp", "fixed"])
+        make_vae(groups)
+        with pytest.raises(InputError, match="each group needs a prior that is not built. Received: the VampPrior"):
+            make_vae(priors.Compartmentalised([1, 1], [groups.parts[0], "fixed"]))
+
+    def test_a_vamp_prior_of_other_data_is_refused(self):
+        prior = priors.VampPrior(4)
+        make_vae(prior)
+        networks = make_networks("linear", data_shape=(5,), parameter_shape=(5,), num_latents=2, num_categories=3)
+        with pytest.raises(InputError, match="a VampPrior is made of one model's posterior"):
+            DiscreteVAE(*networks, prior=prior)
 
     def test_a_family_that_was_built_for_other_variables_is_refused(self):
         family = families.Categorical()

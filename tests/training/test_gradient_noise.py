@@ -186,12 +186,12 @@ def test_a_measurement_that_is_not_finite_is_not_a_number_and_no_part_of_the_run
     noise = GradientNoise(None, X[:8], num_draws=2)
     noise.set_model(model())
     noise.on_train_begin()
-    found = iter([(1.0, 2.0), (np.nan, np.nan), (np.inf, 1.0), (1.0, 2.0)])
+    found = iter([(np.nan, 1.0), (1.0, 2.0), (np.nan, np.nan), (np.inf, 1.0), (1.0, 2.0)])
     noise._moments = lambda x: next(found)
-    for epoch in range(4):
+    for epoch in range(5):
         noise.on_epoch_end(epoch)
-    np.testing.assert_array_equal([record.ratio for record in noise.history], [0.5, np.nan, np.nan, 0.5])
-    np.testing.assert_allclose([record.running_ratio for record in noise.history], 0.5)
+    np.testing.assert_array_equal([record.ratio for record in noise.history], [np.nan, 0.5, np.nan, np.nan, 0.5])
+    np.testing.assert_allclose([record.running_ratio for record in noise.history], [np.nan, 0.5, 0.5, 0.5, 0.5])
 
 
 @pytest.mark.parametrize("decay", [None, "a", 1.0, -0.1])

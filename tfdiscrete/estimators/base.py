@@ -316,11 +316,11 @@ class CheckedCost:
     def _of_one_variable(self, y: tf.Tensor) -> tf.Tensor:
         """`neighbours` of a single variable: the costs of its `K` codes, whatever the samples are."""
         categories = y.shape[-1]
-        costs = self.shared(tf.eye(categories, dtype=y.dtype)[:, tf.newaxis], y[0])
+        costs = self.of_shared(tf.eye(categories, dtype=y.dtype)[:, tf.newaxis], y[0])
         table = tf.transpose(costs, [*range(1, costs.shape.rank), 0])[..., tf.newaxis, :]
         return tf.broadcast_to(table, tf.shape(y))
 
-    def shared(self, codes: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    def of_shared(self, codes: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
         """The cost of codes that all examples share, as a call gives it.
 
         A cost with an attribute `shared`, a callable of z with batch dimensions of 1, is asked for it: a decoder need

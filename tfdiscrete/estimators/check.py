@@ -200,7 +200,7 @@ def _check_neighbours(checked: CheckedCost, y: tf.Tensor, q) -> None:
 def _check_shared(checked: CheckedCost, y: tf.Tensor, q) -> None:
     """That the cost's own `shared` are what it says of the same codes for each example, for a few of them."""
     codes = tf.reshape(y, [-1, *y.shape[-2:]])[:_MOST_CODES]
-    listed = checked.shared(codes, y[0])
+    listed = checked.of_shared(codes, y[0])
     each = tf.reshape(codes, [-1, *[1] * (y.shape.rank - 3), *codes.shape[1:]])
     costs = checked(tf.broadcast_to(each, [codes.shape[0], *y.shape[1:]]))
     change = np.abs(costs - tf.cast(listed, costs.dtype)).max()

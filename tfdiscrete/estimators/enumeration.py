@@ -21,7 +21,7 @@ class Enumeration(Estimator):
     Approximates: nothing; value and gradient are exact.
     With: the automatic gradient of sum_z q(z) f(z).
     Requires: f at hard z; `K^N <= max_terms`. A cost with an attribute `shared` is asked for the costs of the codes of
-    all examples at once (see `CheckedCost.shared`).
+    all examples at once (see `CheckedCost.of_shared`).
     Returns: as `sample`, all codes, `[K^N, *batch, *event]`.
 
     Bias: none. Variance: none. Evaluations of f: `K^N`.
@@ -63,7 +63,7 @@ class Enumeration(Estimator):
 
     def _expectation(self, cost, log_pi) -> Estimate:
         codes = self._all_codes(log_pi)
-        costs = cost.shared(codes, log_pi)
+        costs = cost.of_shared(codes, log_pi)
         each = tf.reshape(codes, [-1, *[1] * (log_pi.shape.rank - 2), *codes.shape[1:]])
         probabilities = tf.exp(log_mass(log_pi, each))
         value = tf.reduce_sum(tf.cast(probabilities, costs.dtype) * costs, axis=0)

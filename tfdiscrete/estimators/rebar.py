@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from tfdiscrete.errors import check_positive
 from tfdiscrete.estimators.base import Estimate, Estimator, mean_of_examples
-from tfdiscrete.ops import gumbel_max, perturb, relaxed_one_hot, with_gradient_of
+from tfdiscrete.ops import gumbel_max, perturb, relaxed_one_hot, straight_through, with_gradient_of
 from tfdiscrete.ops.precision import widen
 from tfdiscrete.ops.temperature import HIGHEST, LOWEST, check_limits
 
@@ -103,7 +103,9 @@ class REBAR(Estimator):
     def _gradient(self, logits, perturbed, z, signal, cost, weights: Weights) -> tf.Tensor:
         """g with respect to the logits `[*batch, N, K]`, of each sample: `[S, *batch, N, K]`."""
         pi = tf.nn.softmax(logits, axis=-1)
-        log_temperature = tf.clip_by_value(weights["log_temperature"], math.log(LOWEST), math.log(HIGHEST))
+        learned = weights["log_temperature"]
+        # Beyond the limits it still has a gradient, which leads back.
+        log_temperature = straight_through(tf.clip_by_value(learned, math.log(LOWEST), math.log(HIGHEST)), learned)
         temperature = tf.exp(tf.cast(log_temperature, pi.dtype))
         y = relaxed_one_hot(perturbed, temperature)
         values, slope = self._control_variate(cost, y, weights)

@@ -6,6 +6,8 @@ with the weight w of past batches after t steps, (d - d^t) / (1 - d^t) for a dec
 of its batch. Costs that are not finite are left out, and a batch without any changes nothing.
 """
 
+import numbers
+
 import keras
 import tensorflow as tf
 
@@ -15,7 +17,7 @@ from tfdiscrete.ops.global_batch import sum_over_replicas
 
 def check_decay(decay: float) -> float:
     """Returns a decay in [0, 1); raises `InputError` for another."""
-    if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0.0 <= decay < 1.0:
+    if isinstance(decay, bool) or not isinstance(decay, numbers.Real) or not 0.0 <= decay < 1.0:
         raise InputError(f"decay must be in [0, 1). Received: decay={decay!r}.")
     return decay
 

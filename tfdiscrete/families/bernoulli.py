@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.families.base import DiscreteLatents, log_probabilities
+from tfdiscrete.ops.logspace import finite_log_odds
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.families")
@@ -21,6 +22,7 @@ class Bernoulli(DiscreteLatents):
     code_shape = ()
 
     def logits(self, parameters):
+        parameters = finite_log_odds(parameters)
         return tf.concat([tf.zeros_like(parameters), parameters], axis=-1)
 
     def decode(self, z):

@@ -143,7 +143,8 @@ class LatentVariableModel(StepLoop, abc.ABC):
         """As `keras.Model.fit`. Arrays are checked first, a data set or a generator in batches 1, 2, 4, 8, ... of each
         pass, as `models.checked_data` says.
         """
-        self._refuse_weights(kwargs)
+        of_validation = validation_data[2:] if isinstance(validation_data, tuple | list) else ()
+        self._refuse_weights({**kwargs, "sample_weight of validation_data": next(iter(of_validation), None)})
         with checking(self._check_arrays) as checked:
             x, validation_data = checked(x, y), checked.validation(validation_data)
             self._suit_steps(steps_per_epoch, validation_steps)
@@ -169,8 +170,8 @@ class LatentVariableModel(StepLoop, abc.ABC):
 
     def _refuse_weights(self, given: Mapping) -> None:
         """Keras leaves weights out where there are no targets, and says nothing."""
-        for name in ("sample_weight", "class_weight"):
-            if given.get(name) is not None:
+        for name, value in given.items():
+            if "_weight" in name and value is not None:
                 raise InputError(f"{type(self).__name__} counts every example once. Received: {name}; leave it out.")
 
     def _suit_steps(self, *counts: int | None):
@@ -303,7 +304,7 @@ class LatentVariableModel(StepLoop, abc.ABC):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for part in cls.parts:
+        for part in config.keys() & set(cls.parts):  # a part that a later version has is the default one
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
 

@@ -59,8 +59,10 @@ def decode_neighbours(decoder: keras.Model, z: tf.Tensor) -> tf.Tensor:
 
 def is_deterministic(decoder: keras.Model) -> bool:
     """Whether a decoder is a functional model of deterministic Keras layers alone, which treat each code by itself."""
-    layers = [layer for layer in decoder.layers if not isinstance(layer, keras.layers.InputLayer)]
-    return bool(getattr(decoder, "inputs", None)) and all(type(layer) in _DETERMINISTIC for layer in layers)
+    # A functional model's operations are its layers, and what `keras.ops` did between them.
+    operations = getattr(decoder, "operations", decoder.layers)
+    known = all(type(each) in (*_DETERMINISTIC, keras.layers.InputLayer) for each in operations)
+    return known and bool(getattr(decoder, "inputs", None))
 
 
 def starts_dense(decoder: keras.Model) -> bool:

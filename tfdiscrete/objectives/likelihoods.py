@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError, check_bool, check_count, check_finite, check_positive, unknown_name
-from tfdiscrete.ops.precision import widen
+from tfdiscrete.ops.precision import precise_products, widen
 from tfdiscrete.ops.softplus import sum_softplus
 
 
@@ -94,8 +94,8 @@ class Bernoulli(Likelihood):
             return super().log_prob_of_all(x, parameters, data_rank)
         size = math.prod(parameters.shape[1:])
         logits, x = tf.reshape(widen(parameters), [-1, size]), tf.reshape(x, [-1, size])
-        linear = tf.matmul(logits, tf.cast(x, logits.dtype), transpose_b=True)
-        return linear - tf.reduce_sum(tf.math.softplus(logits), axis=-1, keepdims=True)
+        linear = precise_products(tf.cast(x, logits.dtype), logits)
+        return tf.transpose(linear - tf.reduce_sum(tf.math.softplus(logits), axis=-1))
 
     def mean(self, parameters):
         return tf.sigmoid(parameters)

@@ -18,15 +18,15 @@ def rate_per_latent(q, prior) -> tf.Tensor:
 
     Args:
         q: the posterior, batch `[B]`.
-        prior: a `priors.Prior` of independent variables: one with `law_for`, or one of groups of them.
+        prior: a `priors.Prior` of independent variables, with `law_for` or a `distribution`, or of groups of them.
 
     Raises:
         InputError: for another prior, or a law that is not known here.
     """
     if callable(with_laws := getattr(prior, "with_laws", None)):
         return tf.concat([rate_per_latent(own, part) for part, own in with_laws(q)], axis=-1)
-    law_for = getattr(prior, "law_for", None)
-    rates = _rates(q, law_for(q) if callable(law_for) else None)
+    law_for = getattr(prior, "law_for", lambda q: getattr(prior, "distribution", lambda: None)())
+    rates = _rates(q, law_for(q))
     if rates is None:
         raise InputError(
             "a rate for each latent variable needs a prior of independent variables of the posterior's kind, such as "

@@ -27,12 +27,13 @@ def finite_logits(logits: tf.Tensor) -> tf.Tensor:
         tf.nn.softmax(finite_logits(tf.constant([0.0, 0.0, -float('inf')])))        # [1/2, 1/2, 0]
 
     Args:
-        logits: `[..., K]`; all other values stay as they are, NaN too.
+        logits: `[..., K]`; all other values stay as they are, NaN too, and rows of -inf alone, which are no law.
 
     Returns:
         `[..., K]`, in the dtype of `logits`.
     """
     masked = tf.equal(logits, tf.constant(-float("inf"), logits.dtype))
+    masked = tf.logical_and(masked, ~tf.reduce_all(masked, axis=-1, keepdims=True))
     gap = min(-IMPOSSIBLE, float(logits.dtype.max) / 4.0)
     largest = tf.reduce_max(tf.abs(tf.where(masked, tf.zeros_like(logits), logits)), axis=-1, keepdims=True)
     return tf.where(masked, tf.stop_gradient(-2.0 * largest - tf.constant(gap, logits.dtype)), logits)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfdiscrete.errors import InputError
@@ -45,10 +46,10 @@ class Prior(keras.layers.Layer, abc.ABC):
         """As `build`, of a prior that may be built already: raises `InputError` if that was for other variables."""
         if not self.built:
             self.build(latents)
-        elif (received := _described(_family(latents))) != (expected := _described(self.latents)):
+        elif not _alike(latents := _family(latents), self.latents):
             raise InputError(
-                f"a prior is one of the variables that it was built for, {expected}: make another one, "
-                f"{type(self).__name__}(...). Received: a model of {received}."
+                f"a prior is one of the variables that it was built for, {_described(self.latents)}: make another one, "
+                f"{type(self).__name__}(...). Received: a model of {_described(latents)}."
             )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -96,18 +97,23 @@ def _family(latents: Latents | tuple[int, int]) -> Latents:
     return family
 
 
+def _alike(one: Latents, other: Latents) -> bool:
+    """Whether the variables of two families are as many of one kind, which begin at one prior."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or _shapes(one) != _shapes(other):
+        return False
+    return np.allclose(one.prior_parameters(), other.prior_parameters())
+
+
+def _shapes(latents: Latents) -> tuple:
+    count = latents.num_latents
+    return count, latents.parameters_shape(count), latents.codes_shape(count), latents.logits_shape
+
+
 def _described(latents: Latents) -> str:
-    """What tells one family's variables from those of another, in words."""
-    settings = ", ".join(f"{name}={value}" for name, value in _settings(latents.get_config()).items())
-    return f"{latents.num_latents} of {type(latents).__name__}({settings})"
-
-
-def _settings(config: Any) -> Any:
-    """A config without the names that Keras gives, and what it says of where a class is."""
-    if isinstance(config, dict):
-        names = ("name", "trainable", "dtype", "module", "registered_name", "build_config")
-        return {key: _settings(value) for key, value in config.items() if key not in names}
-    return [_settings(each) for each in config] if isinstance(config, list | tuple) else config
+    count, parameters_shape, *_ = _shapes(latents)
+    return f"{count} {type(latents).__name__} variables of parameters {parameters_shape}"
 
 
 class IndependentVariables(abc.ABC):

@@ -58,6 +58,11 @@ class Compartmentalised(Prior):
 
     def connect(self, encode, data_shape):
         for i, part in enumerate(self.parts):
+            if part.built and not self.built:
+                raise InputError(
+                    f"each group needs a prior that is not built. Received: the {type(part).__name__} of another prior "
+                    "or model; make one for this group."
+                )
             part.connect(self._encoder_of(i, encode), data_shape)
 
     def _encoder_of(self, which: int, encode):

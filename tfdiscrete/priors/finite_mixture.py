@@ -17,13 +17,12 @@ import tensorflow as tf
 from tfdiscrete.distributions import ProductCategorical, ProductMixed
 from tfdiscrete.families import Latents
 from tfdiscrete.ops import perturb, split_seed
+from tfdiscrete.ops.precision import precise_products
 from tfdiscrete.priors.base import Prior
 from tfdiscrete.priors.parts import with_parameters
 
 # Components begin as far from the family's own prior as those of a network that was not trained.
 _SPREAD = 0.5
-# All but the last 13 bits of a float32's mantissa, which the products of a GPU drop.
-_LEADING_BITS = -(2**13)
 
 
 class FiniteMixture(Prior):
@@ -65,21 +64,9 @@ def log_prob_of_each(laws, z: tf.Tensor) -> tf.Tensor:
         return laws.log_prob(tf.expand_dims(z, axis=z.shape.rank - rank))
     log_pi = laws.log_probabilities
     size = log_pi.shape[-2] * log_pi.shape[-1]
-    each = _precise_products(tf.cast(tf.reshape(z, [-1, size]), log_pi.dtype), tf.reshape(log_pi, [-1, size]))
+    each = precise_products(tf.cast(tf.reshape(z, [-1, size]), log_pi.dtype), tf.reshape(log_pi, [-1, size]))
     each = tf.reshape(each, tf.concat([tf.shape(z)[:-2], tf.shape(log_pi)[:1]], axis=0))
     return tf.ensure_shape(each, [*z.shape[:-2], log_pi.shape[0]])
-
-
-def _precise_products(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """`rows @ columns^T`, `[R, D]` and `[M, D]` to `[R, M]`: for one-hot rows on a GPU too.
-
-    A GPU rounds the factors of a product to ten bits: it is given the columns in two parts, of ten and of ten more.
-    """
-    if columns.dtype != tf.float32:
-        return tf.matmul(rows, columns, transpose_b=True)
-    leading = tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(columns, tf.int32), _LEADING_BITS), tf.float32)
-    leading = tf.stop_gradient(leading)
-    return sum(tf.matmul(rows, part, transpose_b=True) for part in (leading, columns - leading))
 
 
 def scattered_parameters(latents: Latents, count: int, seed: int) -> np.ndarray:

@@ -51,7 +51,7 @@ class VampPrior(FiniteMixture):
 
     Raises:
         InputError: for arguments out of range; once a model builds it, for examples that are not like its data; and
-            without a model, whose posterior it needs.
+            without a model, whose posterior it needs, or for a second model of another encoder.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class VampPrior(FiniteMixture):
             num_components = _DEFAULT_COMPONENTS if named else len(pseudo_inputs)
         self.num_components = check_count("num_components", num_components)
         self._examples = None if examples is None else self._chosen(np.asarray(examples, np.float32))
-        self._connected = False
+        self._connected, self._data_shape = False, ()
 
     def _chosen(self, examples: np.ndarray) -> np.ndarray:
         count = self.num_components
@@ -105,7 +105,7 @@ class VampPrior(FiniteMixture):
                 f"the pseudo-inputs must have the data's shape {tuple(data_shape)}. "
                 f"Received: examples of shape {self._examples.shape[1:]}."
             )
-        if self.built and not self._encodes_alike(encode):
+        if self.built and (tuple(data_shape) != self._data_shape or not self._encodes_alike(encode)):
             raise InputError(
                 "a VampPrior is made of one model's posterior: make another one for another model. Received: one that "
                 "a model with another encoder has."

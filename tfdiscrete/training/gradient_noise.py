@@ -99,7 +99,7 @@ class GradientNoise(keras.callbacks.Callback):
                 f"Received: {type(self.model).__name__}."
             )
         self.history = []
-        self._means = np.zeros(2)
+        self._means, self._measured_once = np.zeros(2), False
         self._batches = self._measured = 0
         self._writer = None if self.folder is None else tf.summary.create_file_writer(self.folder)
         jit_compile = bool(self.model.jit_compile) and not self.model.run_eagerly
@@ -122,8 +122,10 @@ class GradientNoise(keras.callbacks.Callback):
     def _measure(self, step: int):
         signal, noise = (float(part) for part in self._moments(tf.convert_to_tensor(self.x)))
         if np.isfinite([signal, noise]).all():
+            self._measured_once = True
             self._means = self.decay * self._means + (1.0 - self.decay) * np.array([signal, noise])
-        record = GradientNoiseRecord(step, signal, noise, _ratio(*self._means))
+        running = _ratio(*self._means) if self._measured_once else float("nan")
+        record = GradientNoiseRecord(step, signal, noise, running)
         self.history.append(record)
         if self._writer is not None:
             with self._writer.as_default(step=step):
