@@ -286,5 +286,5 @@ def test_groups_without_a_prior_each_are_refused(sizes, parts, message):
 def test_a_prior_that_was_built_for_another_group_is_refused():
     learned = Learned()
     learned.build((2, 3))
-    with pytest.raises(InputError, match="a group of 1 variables has a prior that was built for 2"):
+    with pytest.raises(InputError, match="each group needs a prior that is not built. Received: the Learned"):
         build(Compartmentalised([1, 2], [learned, "fixed"]), make_family("categorical"))

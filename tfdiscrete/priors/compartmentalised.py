@@ -57,18 +57,24 @@ class Compartmentalised(Prior):
         return [getattr(self, f"part_{i}") for i in range(len(self.sizes))]
 
     def connect(self, encode, data_shape):
+        self._check_parts()
         for i, part in enumerate(self.parts):
+            part.connect(self._encoder_of(i, encode), data_shape)
+
+    def _check_parts(self) -> None:
+        """Raises `InputError` for a part that another prior, or a model, has built."""
+        for part in self.parts:
             if part.built and not self.built:
                 raise InputError(
                     f"each group needs a prior that is not built. Received: the {type(part).__name__} of another prior "
                     "or model; make one for this group."
                 )
-            part.connect(self._encoder_of(i, encode), data_shape)
 
     def _encoder_of(self, which: int, encode):
         return lambda x: self._groups.split_parameters(encode(x))[which]
 
     def build(self, latents):
+        self._check_parts()
         super().build(latents)
         if sum(self.sizes) != self.latents.num_latents:
             raise InputError(
@@ -77,13 +83,7 @@ class Compartmentalised(Prior):
             )
         self._groups = groups_of(self.latents, self.sizes)
         for part, group in zip(self.parts, self._groups.latents, strict=True):
-            if not part.built:
-                part.build(group)
-            elif part.latents.num_latents != group.num_latents:
-                raise InputError(
-                    f"a group of {group.num_latents} variables has a prior that was built for "
-                    f"{part.latents.num_latents}. Give it one that is not built."
-                )
+            part.build(group)
 
     def with_samples(self, z) -> Iterator[tuple[Prior, Any]]:
         """Each group's prior and samples, of `[..., *event]`."""
