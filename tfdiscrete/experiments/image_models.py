@@ -287,7 +287,7 @@ def _labels_table(rows: list[dict]) -> list[str]:
 
 
 def _attributes_table(rows: list[dict]) -> list[str]:
-    lines = ["| estimator | all three | " + " | ".join(ATTRIBUTES) + " | bound | epochs |", "|---" * 7 + "|"]
+    lines = ["| estimator | mean | " + " | ".join(ATTRIBUTES) + " | bound | epochs |", "|---" * 7 + "|"]
     for row in rows:
         m = row["metrics"]
         each = [f"{100.0 * share:.2f}" for share in (m["accuracy"], *m["attribute_accuracies"])]
