@@ -334,7 +334,7 @@ class TestAPriorOfAnotherModel:
     def test_settings_that_say_the_same_are_alike(self):
         prior = priors.Fixed()
         for law in (2, 2.0):
-            make_vae(prior, families.TruncatedCounts("poisson", prior=law), latents=2)
+            assert make_vae(prior, families.TruncatedCounts("poisson", prior=law), latents=2).prior is prior
 
     def test_of_groups_that_another_model_has_is_refused(self):
         groups = priors.Compartmentalised([1, 1], ["vamp", "fixed"])
