@@ -78,3 +78,17 @@ def test_estimator_options_are_numbers_truth_values_and_names():
     for text, value in {"True": True, "true": True, "False": False, "false": False}.items():
         config = DiscreteVAERecipe(estimator="nvil", estimator_options=f"normalize={text}")
         assert config.parsed_estimator_options() == {"normalize": value}
+
+
+def test_an_option_may_be_a_schedule_of_the_step():
+    config = DiscreteVAERecipe(objective="beta_elbo", objective_options="beta=5:1:100")
+    beta = config.parsed_objective_options()["beta"]
+    assert [float(beta(step)) for step in (0, 50, 100, 1000)] == [5.0, 3.0, 1.0, 1.0]
+    config = DiscreteVAERecipe(estimator="direct_arg_max", estimator_options="epsilon=0:0.5:10")
+    assert float(config.parsed_estimator_options()["epsilon"](5)) == 0.25
+
+
+@pytest.mark.parametrize("text", ["5:1", "5:1:0", "5:one:10", "5:1:10:2", "nan:1:10", "5:1:2.5"])
+def test_a_schedule_of_another_form_is_refused(text):
+    with pytest.raises(InputError, match=rf"START:END:STEPS, .* such as 5:1:20000. Received: beta={text}\."):
+        DiscreteVAERecipe(objective="beta_elbo", objective_options=f"beta={text}")

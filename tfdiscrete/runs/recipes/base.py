@@ -8,6 +8,7 @@ import abc
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -181,7 +182,9 @@ class Recipe(abc.ABC):
 
 
 def parse_options(name: str, text: str, example: str, owner: str, known: Callable[[], Sequence[str]]) -> dict:
-    """The options in a text like the example: numbers, true and false, and names.
+    """The options in a text like the example: numbers, true and false, names, and schedules START:END:STEPS.
+
+    `beta=5:1:20000` is a value that goes from 5 to 1 in a line over 20,000 steps, and stays there.
 
     Args:
         name: of the setting.
@@ -199,11 +202,29 @@ def parse_options(name: str, text: str, example: str, owner: str, known: Callabl
         if not (option and equals and value):
             raise InputError(f'{name} must be like "{example}". Received: {name}={text!r}.')
         check_name(f"option of {owner}", option, known())
+        if ":" in value:
+            options[option] = _parse_schedule(name, option, value)
+            continue
         try:
             options[option] = json.loads(value.lower() if value in ("True", "False") else value)
         except json.JSONDecodeError:
             options[option] = value
     return options
+
+
+def _parse_schedule(name: str, option: str, text: str) -> keras.optimizers.schedules.PolynomialDecay:
+    """What START:END:STEPS stands for."""
+    try:
+        start, end, steps = text.split(":")
+        numbers, steps = (float(start), float(end)), int(steps)
+    except ValueError:
+        numbers, steps = (math.nan, math.nan), 0
+    if not all(map(math.isfinite, numbers)) or steps < 1:
+        raise InputError(
+            f"{name}: a schedule is START:END:STEPS, two numbers and a count of at least 1, such as 5:1:20000. "
+            f"Received: {option}={text}."
+        )
+    return keras.optimizers.schedules.PolynomialDecay(numbers[0], steps, numbers[1])
 
 
 def nats(value: float) -> str:

@@ -28,7 +28,9 @@ class DiscreteVAERecipe(LatentsRecipe):
     encoder: str = setting("mlp", "the networks; mlp has 300 hidden units each way, mlp2 512 and 256", NETWORKS)
     prior: str = setting("fixed", "p(z); fixed is uniform, or the family's own", priors.BY_NAME_ALONE)
     objective: str = setting("elbo", "what is minimised", objectives.REGISTRY)
-    objective_options: str = setting("", "of the objective, such as beta=0.5", parsed=True)
+    objective_options: str = setting(
+        "", "of the objective, such as beta=0.5, or beta=5:1:20000: from 5 to 1 in 20,000 steps", parsed=True
+    )
     kl: str = setting(
         "auto",
         "in closed form or in the estimator's cost; auto is the first that suits",
