@@ -64,10 +64,19 @@ def test_every_row_has_settings_of_a_registered_estimator_and_its_options():
         assert estimators.get(config.estimator, **config.parsed_estimator_options())
 
 
+def test_annealed_rows_end_with_the_bound_itself():
+    rows = [row for row in estimator_table._names() if "annealed" in row]
+    for config in map(FULL, rows):
+        beta = config.parsed_objective_options()["beta"]
+        assert [float(beta(step)) for step in (0, 20_000, 50_000)] == [5.0, 1.0, 1.0]
+        assert config.epochs == 100
+    assert "1x64-enumeration-annealed-100" in rows
+
+
 def test_every_published_figure_stands_beside_a_row():
     long = {
-        (size, estimator)
-        for size, (estimator, _), epochs, _ in estimator_table._names().values()
-        if epochs == estimator_table.LONG_EPOCHS
+        (size, estimator_table.ESTIMATORS[name][0])
+        for size, name, changes in estimator_table._names().values()
+        if changes.get("epochs") == estimator_table.LONG_EPOCHS
     }
     assert {(size, name) for size, figures in estimator_table.PUBLISHED.items() for name in figures} <= long

@@ -215,16 +215,16 @@ def parse_options(name: str, text: str, example: str, owner: str, known: Callabl
 def _parse_schedule(name: str, option: str, text: str) -> keras.optimizers.schedules.PolynomialDecay:
     """What START:END:STEPS stands for."""
     try:
-        start, end, steps = text.split(":")
-        numbers, steps = (float(start), float(end)), int(steps)
+        first, last, count = text.split(":")
+        start, end, steps = float(first), float(last), int(count)
     except ValueError:
-        numbers, steps = (math.nan, math.nan), 0
-    if not all(map(math.isfinite, numbers)) or steps < 1:
+        start, end, steps = math.nan, math.nan, 0
+    if not (math.isfinite(start) and math.isfinite(end)) or steps < 1:
         raise InputError(
             f"{name}: a schedule is START:END:STEPS, two numbers and a count of at least 1, such as 5:1:20000. "
             f"Received: {option}={text}."
         )
-    return keras.optimizers.schedules.PolynomialDecay(numbers[0], steps, numbers[1])
+    return keras.optimizers.schedules.PolynomialDecay(start, steps, end)
 
 
 def nats(value: float) -> str:
