@@ -77,14 +77,26 @@ class Training:
     Args:
         logits: the first ones, `[N, K]`.
         replicates: the draws in one step, of whose gradients the mean is taken.
+        own_learning_rate: that of the estimator's variables, if it is another.
     """
 
-    def __init__(self, estimator, cost, logits, *, learning_rate=0.01, replicates=100, train_logits=True, seed=0):
+    def __init__(
+        self,
+        estimator,
+        cost,
+        logits,
+        *,
+        learning_rate=0.01,
+        own_learning_rate=None,
+        replicates=100,
+        train_logits=True,
+        seed=0,
+    ):
         self.estimator, self.cost, self.replicates, self.seed = estimator, cost, replicates, seed
         self.variable = tf.Variable(logits, dtype=tf.float32)
         if not estimator.built:
             estimator.build((None, *logits.shape))
-        self.optimizers = [keras.optimizers.Adam(learning_rate) for _ in range(2)]
+        self.optimizers = [keras.optimizers.Adam(rate) for rate in (learning_rate, own_learning_rate or learning_rate)]
         self.variables = [[self.variable] if train_logits else [], estimator.trainable_variables]
         for optimizer, variables in zip(self.optimizers, self.variables, strict=True):
             optimizer.build(variables)

@@ -122,7 +122,16 @@ def test_a_cost_that_scores_neighbours_is_asked_for_them_and_they_are_counted():
     cost.neighbours = neighbours
     sampler = prepare(scores_problem(cost=cost), estimators.DirectArgMax())
     assert asked
-    assert sampler.evaluations == 1 + 2 * 3
+    assert sampler.evaluations == 1 + 2 * (3 - 1)
+
+
+def test_a_gradient_that_is_always_zero_has_no_signal_to_noise_ratio():
+    """With so small an epsilon no perturbation moves a code, in as many draws."""
+    rows = measure(scores_problem(), [estimators.DirectArgMax(epsilon=1e-6)], num_draws=100)
+    (row,) = rows.values()
+    assert row.variance == 0.0
+    assert np.isnan(row.signal_to_noise)
+    assert row.biased is None
 
 
 def test_an_own_function_is_a_problem_and_parameters_may_be_a_dict():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdiscrete import InputError
+from tfdiscrete import InputError, estimators
 from tfdiscrete.bijectors import PlanarFlow, StickBreaking
 from tfdiscrete.distributions import InvertibleGaussian as Distribution
 from tfdiscrete.distributions import ProductCategorical
@@ -103,3 +103,25 @@ def test_another_family_is_refused():
         InputError, match="InvertibleGaussian takes a distributions.InvertibleGaussian. Received: .*ProductCategorical"
     ):
         InvertibleGaussian().estimate(ProductCategorical(tf.zeros([4, 2, 3])), cost, seed=SEED)
+
+
+@pytest.mark.parametrize("name", ["score_function", "reinmax", "rebar", "enumeration"])
+def test_behind_a_flow_an_estimator_that_needs_logits_says_which_do_without(name):
+    q = Distribution(tf.constant(LOC), tf.constant(SCALE), flow=StickBreaking())
+    with pytest.raises(
+        InputError, match="behind a flow, here StickBreaking.* that do without them are 'gumbel_softmax'"
+    ):
+        estimators.get(name).estimate(q, lambda z: tf.reduce_sum(z, axis=[-2, -1]), seed=[0, 1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gumbel_softmax", "straight_through_gumbel_softmax", "invertible_gaussian", "generalized_gumbel_softmax"],
+)
+def test_and_these_do(name):
+    loc = tf.Variable(LOC)
+    weights = tf.constant([1.0, -1.0, 2.0, 0.5], LOC.dtype)[: LOC.shape[-1] + 1]
+    with tf.GradientTape() as tape:
+        q = Distribution(loc, tf.constant(SCALE), flow=StickBreaking())
+        value = estimators.get(name).estimate(q, lambda z: tf.reduce_sum(z * weights, axis=[-2, -1]), seed=[0, 1]).value
+    assert np.abs(tape.gradient(value, loc)).max() > 0

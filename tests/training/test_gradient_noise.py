@@ -7,6 +7,7 @@ from tfdiscrete import InputError
 from tfdiscrete.models import DiscreteVAE, make_networks
 from tfdiscrete.ops import fold_in, seed_of
 from tfdiscrete.training import GradientNoise
+from tfdiscrete.training.gradient_noise import GradientNoiseRecord
 
 X = (np.random.default_rng(0).random((40, 8, 8)) < 0.3).astype("float32")
 
@@ -111,6 +112,10 @@ def test_a_gradient_without_noise_has_an_infinite_ratio():
     fit(model("enumeration"), noise, epochs=1)
     assert noise.history[0].noise == 0.0
     assert noise.history[0].ratio == np.inf
+
+
+def test_a_gradient_that_is_always_zero_has_no_ratio():
+    assert np.isnan(GradientNoiseRecord(1, 0.0, 0.0, np.nan).ratio)
 
 
 @pytest.mark.slow

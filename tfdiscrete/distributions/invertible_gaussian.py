@@ -124,6 +124,13 @@ class InvertibleGaussian(tfd.Distribution):
     @property
     def logits(self) -> tf.Tensor:
         """The log probabilities of the discretization, `[*batch, K]`; for `flow=None` alone."""
+        if self._flow is not None:
+            raise InputError(
+                f"behind a flow, here {type(self._flow).__name__}, the hard samples' logits have no closed form. The "
+                "estimators that do without them are 'gumbel_softmax', 'straight_through_gumbel_softmax', "
+                "'invertible_gaussian' and 'generalized_gumbel_softmax' (not Rao-Blackwellized). "
+                "discretize(num_samples, seed) counts samples, without a gradient."
+            )
         return tf.cast(self.discretize().logits_parameter(), self.dtype)
 
     @property

@@ -69,7 +69,7 @@ class Measurement(NamedTuple):
     variance_error: float = float("nan")
     """The standard error of `variance`."""
     signal_to_noise: float = float("nan")
-    """||E g_r||^2 / tr Cov; infinite for a gradient that does not vary."""
+    """||E g_r||^2 / tr Cov; infinite for a gradient that does not vary, NaN for one that is always 0."""
     milliseconds: float = float("nan")
     """Median time of a compiled call, for a batch of 1,000 replicas: informative only."""
 
@@ -270,7 +270,8 @@ class _CountedCost:
 
     def _neighbours(self, z):
         costs = self._cost.neighbours(z)
-        self.rows += int(tf.size(costs)) // z.shape[1]
+        # The table has the costs of z itself, which was evaluated before, once for each variable.
+        self.rows += z.shape[0] * z.shape[2] * (z.shape[3] - 1)
         return costs
 
     def _shared(self, z):
@@ -392,6 +393,12 @@ def _draw(problem: Problem, sampler: Sampler, num_draws: int, seed, jit_compile:
     return _Moments(count, np.asarray(mean), np.asarray(scatter) / (count - 1), np.concatenate(distances), milliseconds)
 
 
+def _signal_to_noise(signal: float, variance: float) -> float:
+    if variance > 1e-24 * signal:  # below is rounding: that of 1e-12 of the gradient
+        return signal / variance
+    return float("inf") if signal else float("nan")
+
+
 def _measurement(problem, name, sampler, moments: _Moments, exact, exact_error, reference) -> Measurement:
     variance = float(moments.variances.sum())
     errors = np.hypot(np.sqrt(moments.variances / moments.draws), exact_error)
@@ -414,7 +421,6 @@ def _measurement(problem, name, sampler, moments: _Moments, exact, exact_error, 
         biased=None if deviations.max() > limit and not variance else bool(deviations.max() > limit),
         variance=variance,
         variance_error=float(moments.distances.std(ddof=1) / np.sqrt(moments.draws)),
-        # Below is rounding: that of 1e-12 of the gradient.
-        signal_to_noise=signal / variance if variance > 1e-24 * signal else float("inf"),
+        signal_to_noise=_signal_to_noise(signal, variance),
         milliseconds=moments.milliseconds,
     )

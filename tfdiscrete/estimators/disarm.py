@@ -34,6 +34,9 @@ class DisARM(AntitheticBits):
 
     Args:
         num_samples: pairs for each example, `S`.
+
+    Raises:
+        InputError: for a count of pairs below 1; from `estimate`, as `Estimator.estimate`.
     """
 
     def _weights(self, u, bits, mirrored, bit_logits):

@@ -29,6 +29,9 @@ class Enumeration(Estimator):
 
     Args:
         max_terms: the largest number of codes that is enumerated; beyond it the call is refused.
+
+    Raises:
+        InputError: for a `num_samples`, a `max_terms` below 1, and, from `estimate`, for more codes than that.
     """
 
     unbiased = True

@@ -54,6 +54,9 @@ class GeneralizedGumbelSoftmax(GumbelSoftmax):
         num_samples: samples for each example.
         straight_through: whether the cost is evaluated at hard counts, the gradient being that of the relaxed ones.
         rao_blackwell: whether to take the most likely category of each variable exactly.
+
+    Raises:
+        InputError: for a temperature that is not positive, a count below 1, and a cost without a gradient.
     """
 
     def __init__(
@@ -71,10 +74,6 @@ class GeneralizedGumbelSoftmax(GumbelSoftmax):
             self.needs = frozenset({"hard", "gradient"})
         if rao_blackwell:
             self.any_reduce = self.independent = False
-
-    def _simplex_point(self, log_y):
-        y = super()._simplex_point(log_y)
-        return straight_through(gumbel_max(log_y), y) if self.straight_through else y
 
     def _estimate(self, q, cost, seed, reduce, context):
         if not self.rao_blackwell:
@@ -103,7 +102,9 @@ class GeneralizedGumbelSoftmax(GumbelSoftmax):
         return Estimate(value, cost.decode(points), tf.zeros([], value.dtype))
 
     def _relaxed(self, logits, seed) -> tf.Tensor:
-        return self._simplex_point(gumbel_softmax(perturb(logits, self.num_samples, seed), self.annealed_value()))
+        perturbed = perturb(logits, self.num_samples, seed)
+        y = tf.exp(gumbel_softmax(perturbed, self.annealed_value()))
+        return straight_through(gumbel_max(perturbed), y) if self.straight_through else y
 
     @staticmethod
     def _masses(logits, mode) -> tf.Tensor:

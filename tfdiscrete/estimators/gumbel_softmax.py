@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfdiscrete.estimators.base import Estimate, Estimator
+from tfdiscrete.ops import straight_through
 from tfdiscrete.ops.temperature import (
     Temperature,
     check_temperature,
@@ -34,23 +35,26 @@ class GumbelSoftmax(Estimator):
     Args:
         temperature: a positive number, or a schedule of the number of `update` calls.
         num_samples: samples for each example.
+
+    Raises:
+        InputError: for a temperature that is not positive, a count below 1, and a cost that has no gradient there.
     """
 
     needs = frozenset({"relaxed", "gradient"})
     any_reduce = True
     annealed = "temperature"
+    straight_through = False
+    """Whether the cost is evaluated at the hard samples of the same noise, the gradient being the relaxed ones'."""
 
     def __init__(self, temperature: Temperature = 1.0, num_samples: int = 1, **kwargs):
         super().__init__(num_samples=num_samples, **kwargs)
         self.temperature = check_temperature(deserialize_temperature(temperature))
 
-    def _simplex_point(self, log_y: tf.Tensor) -> tf.Tensor:
-        """The point at which the cost is evaluated, from the relaxed sample's logarithm."""
-        return tf.exp(log_y)
-
     def _estimate(self, q, cost, seed, reduce, context):
-        log_y = q.relax(seed, self.num_samples, self.annealed_value())
-        y = self._simplex_point(log_y)
+        y = tf.exp(q.relax(seed, self.num_samples, self.annealed_value()))
+        if self.straight_through:
+            # Not the arg max of y, which in other families than the Gumbel one may be another category.
+            y = straight_through(tf.cast(q.sample_one_hot(seed, self.num_samples), y.dtype), y)
         costs = cost.differentiable(y)
         return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
 

@@ -7,13 +7,10 @@ Revisiting the Gumbel-Softmax", arXiv 1912.09588.
 """
 
 import keras
-import tensorflow as tf
 
 from tfdiscrete import distributions
 from tfdiscrete.errors import check_bool
-from tfdiscrete.estimators.base import Estimate
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
-from tfdiscrete.ops import straight_through
 from tfdiscrete.ops.temperature import Temperature
 
 
@@ -37,6 +34,10 @@ class InvertibleGaussian(GumbelSoftmax):
         num_samples: samples for each example.
         straight_through: whether the cost is evaluated at the hard samples of the same noise. They are those of
             temperature 0 for any delta, and so not always the arg max of the relaxed ones.
+
+    Raises:
+        InputError: for a temperature that is not positive, a count below 1, another distribution, and a cost without a
+            gradient.
     """
 
     takes = distributions.InvertibleGaussian
@@ -46,13 +47,6 @@ class InvertibleGaussian(GumbelSoftmax):
         self.straight_through = check_bool("straight_through", straight_through)
         if straight_through:
             self.needs = frozenset({"hard", "gradient"})
-
-    def _estimate(self, q, cost, seed, reduce, context):
-        y = tf.exp(q.relax(seed, self.num_samples, self.annealed_value()))
-        if self.straight_through:
-            y = straight_through(tf.cast(q.sample_one_hot(seed, self.num_samples), y.dtype), y)
-        costs = cost.differentiable(y)
-        return Estimate(reduce(costs), cost.decode(y), tf.zeros([], costs.dtype))
 
     def get_config(self):
         return {**super().get_config(), "straight_through": self.straight_through}

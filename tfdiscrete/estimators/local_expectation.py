@@ -36,6 +36,9 @@ class LocalExpectation(Estimator):
 
     Args:
         num_samples: samples for each example.
+
+    Raises:
+        InputError: for a count below 1, and a cost whose `neighbours` have another shape.
     """
 
     unbiased = True

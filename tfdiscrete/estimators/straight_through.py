@@ -32,6 +32,12 @@ class StraightThrough(Estimator):
     varies with the noise; for linear f, none.
     Evaluations of f: `S`, with gradient.
     Source: Bengio, Léonard, Courville (2013), arXiv 1308.3432.
+
+    Args:
+        num_samples: samples for each example.
+
+    Raises:
+        InputError: for a count below 1, and a cost without a gradient at hard z.
     """
 
     needs = frozenset({"hard", "gradient"})

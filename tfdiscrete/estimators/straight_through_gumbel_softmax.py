@@ -6,10 +6,8 @@ Eric Jang, Shixiang Gu, Ben Poole (2017), "Categorical Reparameterization with G
 """
 
 import keras
-import tensorflow as tf
 
 from tfdiscrete.estimators.gumbel_softmax import GumbelSoftmax
-from tfdiscrete.ops import gumbel_max, straight_through
 
 
 @keras.saving.register_keras_serializable(package="tfdiscrete.estimators")
@@ -24,9 +22,14 @@ class StraightThroughGumbelSoftmax(GumbelSoftmax):
     Bias: present even for linear f at any positive temperature; it vanishes as temperature goes to 0 for linear f.
     Evaluations of f: `S`, with gradient.
     Source: Jang, Gu, Poole (2017), arXiv 1611.01144.
+
+    Args:
+        temperature: a positive number, or a schedule of the number of `update` calls.
+        num_samples: samples for each example.
+
+    Raises:
+        InputError: for a temperature that is not positive, a count below 1, and a cost without a gradient at hard z.
     """
 
     needs = frozenset({"hard", "gradient"})
-
-    def _simplex_point(self, log_y):
-        return straight_through(gumbel_max(log_y), tf.exp(log_y))
+    straight_through = True

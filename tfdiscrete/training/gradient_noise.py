@@ -31,8 +31,8 @@ class GradientNoiseRecord(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The signal-to-noise ratio: at least 0, infinite for a gradient that does not vary, NaN for one that is not
-        finite, which the running means leave out."""
+        """The signal-to-noise ratio: at least 0, infinite for a gradient that does not vary, NaN for one that is
+        always 0 or not finite; the running means leave out the latter."""
         return _ratio(self.signal, self.noise)
 
 
@@ -171,4 +171,6 @@ class GradientNoise(keras.callbacks.Callback):
 def _ratio(signal: float, noise: float) -> float:
     if not np.isfinite([signal, noise]).all():
         return float("nan")
-    return max(float(signal), 0.0) / float(noise) if noise > 0 else float("inf")
+    if noise > 0:
+        return max(float(signal), 0.0) / float(noise)
+    return float("inf") if signal > 0 else float("nan")
