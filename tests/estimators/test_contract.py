@@ -333,7 +333,7 @@ class TestExecution:
         assert {part.dtype for part in (*estimate, gradient)} == {tf.as_dtype(dtype)}
 
     @pytest.mark.parametrize("training", [True, False])
-    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    @pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
     @pytest.mark.parametrize(("name", "options"), variants())
     def test_half_types_give_a_value_in_float32_and_finite_gradients(self, name, options, dtype, training):
         logits, parameters = (tf.cast(a, dtype) for a in replicated(random_problem(quadratic, 2, 3), 4))

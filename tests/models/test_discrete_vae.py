@@ -174,7 +174,13 @@ class TestFit:
         assert np.abs(aggregate - 1 / CATEGORIES).max() > 0.2
         assert np.abs(aggregate - prior).sum() < 0.5 * np.abs(aggregate - 1 / CATEGORIES).sum()
 
-    @pytest.mark.parametrize("estimator", ESTIMATORS)
+    @pytest.mark.parametrize(
+        "estimator",
+        [
+            pytest.param(name, marks=() if name in ("score_function", "gumbel_softmax") else pytest.mark.slow)
+            for name in ESTIMATORS
+        ],
+    )
     def test_prior_without_a_closed_form_is_trained_with_the_sampled_kl(self, estimator):
         x = bits()
         vae = make_vae(estimator=estimator, prior=Mixture(), kl="sampled")
@@ -484,7 +490,17 @@ SAVED = {
     "xla": {"jit_compile": True, "steps": 3},
 }
 # Alike in what they show: left to the slow tests.
-SELDOM = ("running mean", "learned prior", "mixture prior", "gaussian", "categorical", "xla")
+SELDOM = (
+    "enumeration",
+    "gumbel_softmax",
+    "score_function",
+    "running mean",
+    "learned prior",
+    "mixture prior",
+    "gaussian",
+    "categorical",
+    "xla",
+)
 
 
 def fresh(options):
