@@ -2,8 +2,9 @@
 
     distortion + beta rate
 
-beta > 1 is the beta-VAE, beta < 1 spends more rate on the data, and beta rising from 0 to 1 is the KL's warm-up. Over
-all beta the optima trace the rate-distortion curve, of slope -beta.
+beta > 1 is the beta-VAE, beta < 1 spends more rate on the data, and beta rising from 0 to 1 is the KL's warm-up. Beta
+falling to 1 is annealing: at first all codes share the data, so that none is left unused, as most are otherwise where
+one variable has many categories. Over all beta the optima trace the rate-distortion curve, of slope -beta.
 
 Irina Higgins and others (2017), "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",
 ICLR.
@@ -23,6 +24,10 @@ class BetaELBO(ELBO):
     """Distortion plus `beta` times the rate; evaluation reports the ELBO itself.
 
     A number of at least 1 leaves the training loss an upper bound on -log p(x), a looser one; other weights none.
+
+    Example:
+
+        BetaELBO(keras.optimizers.schedules.PolynomialDecay(5.0, decay_steps=20_000, end_learning_rate=1.0))
 
     Args:
         beta: a number of at least 0, or a schedule of the estimator's step.
