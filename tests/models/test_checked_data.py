@@ -155,7 +155,9 @@ class TestGoodData:
             np.testing.assert_array_equal(one, other)
 
     def test_labels_and_missing_ones_are_taken(self):
-        run(MODELS["semi_supervised"](), dataset((X, np.where(Y == 0, -1, Y).astype("int8"))).take(2))
+        model = MODELS["semi_supervised"]()
+        run(model, dataset((X, np.where(Y == 0, -1, Y).astype("int8"))).take(2))
+        assert model.optimizer.iterations.numpy() == 2
 
     def test_an_error_of_the_data_set_itself_stays_what_it_is(self):
         broken = dataset().map(lambda x: tf.debugging.check_numerics(x * float("nan"), "broken"))
