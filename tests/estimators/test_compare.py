@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 import tfdiscrete
 from tests.test_docstrings import example_of
 from tfdiscrete import InputError, estimators
-from tfdiscrete.distributions import ProductCategorical
+from tfdiscrete.distributions import ProductBernoulli, ProductCategorical
 from tfdiscrete.estimators import GumbelSoftmax, Problem, ScoreFunction, compare, problems
 from tfdiscrete.estimators.compare import exact_gradient, named, prepare
 
@@ -123,6 +123,25 @@ def test_a_cost_that_scores_neighbours_is_asked_for_them_and_they_are_counted():
     sampler = prepare(scores_problem(cost=cost), estimators.DirectArgMax())
     assert asked
     assert sampler.evaluations == 1 + 2 * (3 - 1)
+
+
+def test_neighbours_of_bits_are_counted_too():
+    weights = tf.constant([1.0, -2.0, 0.5], tf.float64)
+
+    def cost(z):
+        return tf.linalg.matvec(z, weights) ** 2
+
+    def neighbours(z):
+        moved = tf.stack(
+            [cost(z - z[..., n : n + 1] * np.eye(3)[n] + k * np.eye(3)[n]) for n in range(3) for k in (0, 1)]
+        )
+        return tf.reshape(tf.transpose(moved, [1, 2, 0]), [*z.shape[:2], 3, 2])
+
+    cost.neighbours = neighbours
+    problem = Problem("bits", np.zeros([3]), ProductBernoulli, cost)
+    (row,) = compare(problem, "local_expectation", num_draws=10)
+    assert row.evaluations == 1 + 3
+    assert not row.biased
 
 
 def test_a_gradient_that_is_always_zero_has_no_signal_to_noise_ratio():

@@ -68,9 +68,6 @@ OPTIONS = {
 REPLICATES = 20_000
 FEWER_REPLICATES = {"enumeration": 10}
 
-# What straight-through estimators need: theirs is a bias that no temperature takes away.
-HARD_SLOPE = frozenset({"hard", "gradient"})
-
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(2.0, decay_steps=10, decay_rate=0.5)
 
 
@@ -198,8 +195,8 @@ class TestBiased:
     def test_bias_of_a_linear_cost_s_gradient_falls_with_what_is_annealed(self, name):
         self.check_limit(name, linear, (4.0, 2.0, 1.0, 0.5, 0.1), left=0.05)
 
-    @pytest.mark.parametrize("name", [name for name in ANNEALED if estimators.REGISTRY[name].needs != HARD_SLOPE])
-    def test_so_does_that_of_a_quadratic_one_s_unless_its_slope_is_taken_at_hard_codes(self, name):
+    @pytest.mark.parametrize("name", ANNEALED)
+    def test_so_does_that_of_a_quadratic_one_s(self, name):
         self.check_limit(name, quadratic, (4.0, 1.0, 0.3, 0.1), left=0.1)
 
 

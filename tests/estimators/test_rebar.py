@@ -243,7 +243,7 @@ class TestVariance:
         assert variance(rebar, cost, logits) < 0.8 * before
 
     def test_of_a_cost_that_relaxes_badly_returns_to_that_of_the_score_function(self):
-        """(y - 0.49)^2 is near 0 between two bits that cost 0.24 and 0.26: at this temperature its weight is near 0."""
+        """(y - 0.49)^2 lies below both bits' 0.24 and 0.26 between them: at such temperatures its weight is near 0."""
         rebar = REBAR()
         training = Training(rebar, one_bit, np.zeros((1, 2))).run(2000)
         assert abs(rebar.eta.numpy()) < 0.2
@@ -256,6 +256,7 @@ class TestVariance:
         rebar = REBAR(temperature=1000.0)
         training = Training(rebar, one_bit, np.zeros((1, 2)), own_learning_rate=10.0).run(2000)
         assert 2000 < rebar.eta.numpy() < 3000
+        assert rebar.log_temperature.numpy() > np.log(100.0)
         ratio = variance(rebar, one_bit, training.logits) / variance(ScoreFunction("none"), one_bit, training.logits)
         assert ratio < 0.01
         assert softmax(training.logits)[0, 0] > 0.9

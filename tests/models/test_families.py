@@ -91,7 +91,7 @@ def test_what_evaluate_reports_bounds_the_enumerated_evidence(name, estimator):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "estimator"), FEW, ids=str)
+@pytest.mark.parametrize(("name", "estimator"), [*FEW, *ESTIMATORS.items()], ids=str)
 def test_a_loaded_model_gives_the_same_and_trains_on_to_the_bit(tmp_path, name, estimator):
     vae = make_vae(name, estimator, prior="learned")
     vae.fit(X, epochs=2, batch_size=8, verbose=0)

@@ -34,7 +34,12 @@ def add(commands) -> argparse.ArgumentParser:
         nargs="+",
         help="such as rebar, or with options score_function:baseline=none,num_samples=4 (default: all)",
     )
-    parser.add_argument("--draws", type=int, default=10_000, help="gradients drawn for a measurement (default 10000)")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=10_000,
+        help="gradients drawn for a measurement, and 40 times as many for the trade-off (default 10000)",
+    )
     parser.add_argument("--steps", type=int, default=300, help="of the optimization; 0: leave it out (default 300)")
     parser.add_argument("--seed", type=int, default=0, help="of all noise (default 0)")
     parser.add_argument("--out", default="gradients", help="the folder of tables and pictures (default gradients)")

@@ -103,7 +103,7 @@ def compare(
     draws of the leave-one-out score-function estimator.
 
     Estimators that learn a control variate or keep running statistics first train at the fixed parameters. Those given
-    as instances are copied from their configs, and stay as they are.
+    as instances are copied from their configs, and stay as they are. A schedule has its first value.
 
     Example:
 
@@ -271,7 +271,8 @@ class _CountedCost:
     def _neighbours(self, z):
         costs = self._cost.neighbours(z)
         # The table has the costs of z itself, which was evaluated before, once for each variable.
-        self.rows += z.shape[0] * z.shape[2] * (z.shape[3] - 1)
+        latents, categories = costs.shape[-2:]
+        self.rows += z.shape[0] * latents * (categories - 1)
         return costs
 
     def _shared(self, z):

@@ -42,8 +42,9 @@ class REBAR(Estimator):
     Returns: as `sample`, one-hot z, decoded.
 
     Bias: none. Variance: falls with training, as `Estimate.auxiliary` is minimized over the temperature and eta.
-    Where f on the simplex says nothing of f at its corners, as (b - 0.49)^2 does not, eta goes to 0 and that of
-    REINFORCE is left; only from a high temperature, where f(y) is a constant, does it become a learned baseline.
+    Where f between two corners of the simplex lies below both, as (b - 0.49)^2 does, eta goes to 0 from the default
+    temperature, and that of REINFORCE is left; from a high one, at which f(y) is a constant, eta f(y) is a learned
+    baseline.
     Evaluations of f: `S` hard ones, with gradient for what f closes over, and `S` relaxed ones, with gradient with
     respect to z alone, and the gradient of that.
     Source: Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein (2017), arXiv 1703.07370.

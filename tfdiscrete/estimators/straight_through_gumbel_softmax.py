@@ -19,7 +19,9 @@ class StraightThroughGumbelSoftmax(GumbelSoftmax):
     Requires: f differentiable at hard z.
     Returns: as `sample`, one-hot z, decoded; `value` is an unbiased estimate of E_q[f(z)], its gradient is not.
 
-    Bias: present even for linear f at any positive temperature; it vanishes as temperature goes to 0 for linear f.
+    Bias: present even for linear f at any positive temperature. As temperature goes to 0, f's derivative is taken at
+    both ends of each step between categories alike, as the trapezoidal rule does, so that the bias vanishes where f is
+    at most quadratic, while the variance grows.
     Evaluations of f: `S`, with gradient.
     Source: Jang, Gu, Poole (2017), arXiv 1611.01144.
 

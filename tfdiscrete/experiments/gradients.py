@@ -78,7 +78,7 @@ def run(
             `default_estimators`.
         out: the folder of `gradients.csv`, `optimization.csv`, the pictures and `settings.json`, which has the seed,
             the versions and the seconds that it took, too; made if it is not there.
-        draws: gradients drawn for a measurement.
+        draws: gradients drawn for a measurement; for the trade-off 40 times as many.
         steps: of the optimization of synthetic problems; 0 leaves it out.
         learning_rate: Adam's, in it.
         seed: of all noise.
@@ -97,7 +97,7 @@ def run(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     optimized = [problem for problem in measured if steps and problem.name in SYNTHETIC]
-    # The Gumbel-Softmax of counts is GenGS.
+    # Without options GenGS is the Gumbel-Softmax estimator.
     twice = any(type(one) is registry.GeneralizedGumbelSoftmax for one in contestants.values())
     climbing = {k: v for k, v in contestants.items() if not (twice and type(v) is registry.GumbelSoftmax)}
     measurements, curves, paths = [], [], []

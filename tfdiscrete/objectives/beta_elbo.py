@@ -3,8 +3,8 @@
     distortion + beta rate
 
 beta > 1 is the beta-VAE, beta < 1 spends more rate on the data, and beta rising from 0 to 1 is the KL's warm-up. Beta
-falling to 1 is annealing: at first all codes share the data, so that none is left unused, as most are otherwise where
-one variable has many categories. Over all beta the optima trace the rate-distortion curve, of slope -beta.
+falling to 1 is annealing: at first all codes share the data, so that fewer are left unused where one variable has many
+categories. Over all beta the optima trace the rate-distortion curve, of slope -beta.
 
 Irina Higgins and others (2017), "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework",
 ICLR.
