@@ -198,7 +198,8 @@ def table(rows: list[dict]) -> str:
     for (size, epochs, dataset), group in groups.items():
         data = ", thresholded MNIST" if dataset == "mnist" else ""
         lines += ["", f"## {size} latents, {epochs} epochs{data}", ""]
-        lines += ["| estimator | discrete bound | IWAE-100 | rate | active | steps/s | published |", "|---" * 7 + "|"]
+        columns = ("estimator", "discrete bound", "IWAE-100", "rate", "active", "codes used", "steps/s", "published")
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         for row in sorted(group, key=lambda row: -row["metrics"]["discrete_elbo"]):
             lines.append(_line(row, size))
     return "\n".join(lines) + "\n"
@@ -210,5 +211,6 @@ def _line(row: dict, size: str) -> str:
     published = PUBLISHED[size].get(row["config"]["estimator"], "")
     return (
         f"| {name} | {-m['discrete_elbo']:.2f} | {-m['iwae_100']:.2f} ± {m['iwae_100_stderr']:.2f} | {m['rate']:.2f} | "
-        f"{m['active_units']}/{m['num_latents']} | {m['steps_per_second']:.0f} | {published} |"
+        f"{m['active_units']}/{m['num_latents']} | {m['codes_used']}/{m['num_codes']} | {m['steps_per_second']:.0f} | "
+        f"{published} |"
     )
