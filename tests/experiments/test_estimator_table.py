@@ -68,7 +68,7 @@ def test_annealed_rows_end_with_the_bound_itself():
     rows = [row for row in estimator_table._names() if "annealed" in row]
     for config in map(FULL, rows):
         beta = config.parsed_objective_options()["beta"]
-        assert [float(beta(step)) for step in (0, 20_000, 50_000)] == [5.0, 1.0, 1.0]
+        assert [float(beta(step)) for step in (0, 20_000, 50_000)] == [8.0, 1.0, 1.0]
         assert config.epochs == 100
     assert "1x64-enumeration-annealed-100" in rows
 
