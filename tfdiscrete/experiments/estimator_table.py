@@ -12,8 +12,8 @@ table of scores. It alone stands for direct arg max in the long rows, in which t
 
 One variable of many categories is a mixture of as many images. A code of little probability for every image has hardly
 any gradient, so that most stay unused, even with the exact one; rows `NxK-ESTIMATOR-annealed-LONG_EPOCHS` start with a
-weight of 8 on the rate, under which all codes share the data, and have the bound itself after `ANNEALED_EPOCHS`. With
-2 direct arg max has no code in use, with 5 some, and with 30 the exact gradient has none.
+weight of 8 on the rate, under which all codes share the data, and have the bound itself after `ANNEALED_EPOCHS`. From
+5 direct arg max leaves a third of the codes unused, and from 30 a decoder that has lost its code does not find back.
 
 Guy Lorberbom, Andreea Gane, Tommi Jaakkola, Tamir Hazan (2019), "Direct Optimization through arg max for Discrete
 Variational Auto-Encoder", arXiv 1806.02867.
