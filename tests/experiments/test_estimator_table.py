@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ def small(row):
 
 
 FULL = estimator_table.config_of
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.mark.slow
@@ -62,6 +64,12 @@ def test_every_row_has_settings_of_a_registered_estimator_and_its_options():
     for row in estimator_table._names():
         config = FULL(row)
         assert estimators.get(config.estimator, **config.parsed_estimator_options())
+
+
+def test_the_published_times_of_a_step_are_of_every_estimator_and_at_most_a_quarter_above_those_of_its_parts():
+    rows = json.loads((RESULTS / "estimator_speed.json").read_text())["rows"]
+    assert {row["estimator"] for row in rows} == set(estimators.REGISTRY)
+    assert max(row["ratio"] for row in rows) <= 1.25
 
 
 def test_annealed_rows_end_with_the_bound_itself():
