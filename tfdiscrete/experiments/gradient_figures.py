@@ -1,5 +1,6 @@
 """The pictures of `gradients`: bias against variance, curves of optimization, and what is annealed against both."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,9 +81,12 @@ def curves_figure(problem: Problem, curves: Sequence[Curves], contestants: dict,
         strict=True,
     ):
         axes.set_ylabel(label)
-    figure.suptitle(
+    title = (
         f"{problem.description}; Adam, learning rate {learning_rate:g}; cumulative averages of {PATHS} paths; what is "
-        f"below {_LOWEST:g} of the largest is left out",
+        f"below {_LOWEST:g} of the largest is left out"
+    )
+    figure.suptitle(
+        textwrap.fill(title, width=58 * len(columns)),
         fontsize=10,
     )
     return figure
