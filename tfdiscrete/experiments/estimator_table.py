@@ -190,7 +190,7 @@ def table(rows: list[dict]) -> str:
         "Made by `tfdiscrete experiment estimators`. Networks 784-300-(N x K) and back, batch 100, Adam at 1e-3, equal",
         "steps; test split, nats, lower is better: the discrete bound (100 hard samples) and IWAE-100 bound -log p(x).",
         "Published figures are after 300 epochs, those of direct arg max with one perturbation and their schedule; the",
-        "public code behind them has MNIST thresholded at 0.5, whose bounds are in a table of their own.",
+        "public code behind them has MNIST thresholded at 0.5, whose bounds are in tables of their own.",
         "Rows named annealed have a weight of the rate that falls from 8 to 1 in the first 40 epochs.",
         "Each row's command, seed and versions stand in `estimators.json`.",
     ]

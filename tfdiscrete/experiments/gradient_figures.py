@@ -85,10 +85,7 @@ def curves_figure(problem: Problem, curves: Sequence[Curves], contestants: dict,
         f"{problem.description}; Adam, learning rate {learning_rate:g}; cumulative averages of {PATHS} paths; what is "
         f"below {_LOWEST:g} of the largest is left out"
     )
-    figure.suptitle(
-        textwrap.fill(title, width=58 * len(columns)),
-        fontsize=10,
-    )
+    figure.suptitle(textwrap.fill(title, width=58 * len(columns)), fontsize=10)
     return figure
 
 

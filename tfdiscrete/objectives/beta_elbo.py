@@ -27,7 +27,7 @@ class BetaELBO(ELBO):
 
     Example:
 
-        BetaELBO(keras.optimizers.schedules.PolynomialDecay(5.0, decay_steps=20_000, end_learning_rate=1.0))
+        BetaELBO(keras.optimizers.schedules.PolynomialDecay(8.0, decay_steps=20_000, end_learning_rate=1.0))
 
     Args:
         beta: a number of at least 0, or a schedule of the estimator's step.

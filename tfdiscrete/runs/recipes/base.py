@@ -184,7 +184,7 @@ class Recipe(abc.ABC):
 def parse_options(name: str, text: str, example: str, owner: str, known: Callable[[], Sequence[str]]) -> dict:
     """The options in a text like the example: numbers, true and false, names, and schedules START:END:STEPS.
 
-    `beta=5:1:20000` is a value that goes from 5 to 1 in a line over 20,000 steps, and stays there.
+    `beta=8:1:20000` is a value that goes from 8 to 1 in a line over 20,000 steps, and stays there.
 
     Args:
         name: of the setting.

@@ -29,7 +29,7 @@ class DiscreteVAERecipe(LatentsRecipe):
     prior: str = setting("fixed", "p(z); fixed is uniform, or the family's own", priors.BY_NAME_ALONE)
     objective: str = setting("elbo", "what is minimised", objectives.REGISTRY)
     objective_options: str = setting(
-        "", "of the objective, such as beta=0.5, or beta=5:1:20000: from 5 to 1 in 20,000 steps", parsed=True
+        "", "of the objective, such as beta=0.5, or beta=8:1:20000: from 8 to 1 in 20,000 steps", parsed=True
     )
     kl: str = setting(
         "auto",
